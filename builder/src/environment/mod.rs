@@ -1,0 +1,1 @@
+//! Environments: virtualenvs made of links into the store.

@@ -1,0 +1,1 @@
+//! Package indexes: what files a project has, and getting them.

@@ -1,0 +1,8 @@
+//! From a lock file to a working environment: interpreters, indexes, archives, sandboxed builds and linking.
+//!
+//! This crate knows no SQL, no layout inside the store and no terminal.
+
+pub mod environment;
+pub mod index;
+pub mod python;
+pub mod sandbox;

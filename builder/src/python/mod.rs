@@ -1,0 +1,1 @@
+//! The Python side: interpreters, archives, metadata, bytecode.

@@ -1,0 +1,1 @@
+//! Running hostile code: a sandbox is a value, bubblewrap carries it out.

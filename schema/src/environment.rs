@@ -1,0 +1,117 @@
+//! The manifest of an environment: what was asked for, what it holds, who made it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::ValueDigest;
+use crate::name::{PackageName, PackageVersion};
+use crate::store_path::ObjectId;
+
+/// Format of [`EnvironmentManifest`]; a reader refuses a newer one.
+pub const ENVIRONMENT_MANIFEST_FORMAT: u32 = 1;
+
+/// File name of the manifest in the environment's root.
+pub const ENVIRONMENT_MANIFEST_FILE: &str = "pip-accel.json";
+
+/// How files of objects get into an environment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkMode {
+    /// One symbolic link for each top-level entry.
+    #[default]
+    Symlink,
+    /// Real folders, hard links to the store's files.
+    Hardlink,
+    /// Real folders, files that share blocks with the store's (copied where the file system can't).
+    Reflink,
+    /// Real folders, copies: an environment that needs no store.
+    Copy,
+}
+
+impl LinkMode {
+    /// The word on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Symlink => "symlink",
+            Self::Hardlink => "hardlink",
+            Self::Reflink => "reflink",
+            Self::Copy => "copy",
+        }
+    }
+}
+
+/// One package of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentPackage {
+    /// The project.
+    pub name: PackageName,
+    /// The version.
+    pub version: PackageVersion,
+    /// The object it is linked from.
+    pub object: ObjectId,
+    /// Its `.dist-info` folder in `site-packages`.
+    pub dist_info: String,
+}
+
+/// What one link or file of an environment should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum EnvironmentEntryKind {
+    /// A real folder.
+    Directory,
+    /// A symbolic link with this text.
+    Link {
+        /// The link's text.
+        target: String,
+    },
+    /// A file that was written, hard-linked or copied, of this length in bytes.
+    File {
+        /// Its length.
+        size: u64,
+    },
+}
+
+/// One path that belongs to the environment, relative to its root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentEntry {
+    /// Where.
+    pub path: String,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EnvironmentEntryKind,
+}
+
+/// Two packages that ship the same path with different content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clash {
+    /// The path, relative to the environment's root.
+    pub path: String,
+    /// The package whose file is there.
+    pub kept: PackageName,
+    /// The packages whose file is hidden, sorted.
+    pub hidden: Vec<PackageName>,
+}
+
+/// The manifest, kept as `pip-accel.json` in the environment's root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentManifest {
+    /// [`ENVIRONMENT_MANIFEST_FORMAT`].
+    pub format: u32,
+    /// Digest of the request (lock, interpreter, link mode, selections): equal means nothing to do.
+    pub request: ValueDigest,
+    /// The store's root directory.
+    pub store: String,
+    /// The base interpreter.
+    pub python: String,
+    /// The interpreter's version, `3.11.7`.
+    pub python_version: String,
+    /// How its files got there.
+    pub link_mode: LinkMode,
+    /// Its packages, sorted by name.
+    pub packages: Vec<EnvironmentPackage>,
+    /// Paths that several packages ship with different content.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clashes: Vec<Clash>,
+    /// Everything in it, sorted by path; folders that links cover are not listed.
+    pub entries: Vec<EnvironmentEntry>,
+}
