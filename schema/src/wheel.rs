@@ -230,7 +230,8 @@ fn compatible_tags(interpreter: &Interpreter, platforms: &[String], ordered: &mu
     }
     let own = match interpreter.implementation {
         Implementation::CPython => format!("cp{}", version_digits(interpreter)),
-        Implementation::PyPy => format!("pp{}", version_digits(interpreter)),
+        // PyPy's own pure wheels are tagged by the major version only.
+        Implementation::PyPy => format!("pp{major}"),
     };
     ordered.push(format!("{own}-none-any"));
     ordered.extend(pythons.iter().map(|python| format!("{python}-none-any")));

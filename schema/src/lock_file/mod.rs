@@ -14,9 +14,16 @@
 //! Reading included files (`-r`), expanding variables and evaluating markers need the outside world
 //! and are the builder's business; this module turns one text into [`LockItem`]s.
 
+mod lines;
+mod options;
 mod parse;
+#[cfg(test)]
+mod tests;
+mod words;
 
-pub use parse::{LockSyntaxError, parse};
+pub use lines::LOGICAL_LINE_BYTES_MAX;
+pub use options::HASHES_PER_REQUIREMENT_MAX;
+pub use parse::{LOCK_ITEMS_MAX, LockSyntaxError, parse};
 
 use crate::digest::Sha256Digest;
 use crate::name::{PackageName, PackageVersion};
