@@ -1,1 +1,52 @@
-//! placeholder
+//! The store: what is on disk, who may touch it, what may be deleted.
+//!
+//! A [`Store`] keeps *objects*: immutable folders named by the hash of their inputs. Write a tree
+//! ([`Store::new_tree`]), publish it ([`Lease::publish`]), find it again ([`Lease::take`]), and delete what no root
+//! keeps ([`Store::gc_apply`]). A [`Lease`] keeps alive what a running process works with.
+//!
+//! Reading order: `layout` (where things are), `db` (what is known about them), `tree`, `dedupe` and `publish`
+//! (how an object comes to be), `lease` (how it is used), `gc` (how it goes), `verify` and `sweep` (what may have
+//! happened to it in between). The normative description of the format is `docs/store-format.md`.
+
+mod checkpoint;
+mod db;
+mod dedupe;
+mod error;
+mod fs_ops;
+mod gc;
+mod layout;
+mod lease;
+mod lock;
+mod log;
+mod memo;
+mod object;
+mod open;
+mod publish;
+mod root;
+mod scratch;
+mod store;
+mod sweep;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod tree;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{EntryProblem, StoreError};
+pub use gc::{
+    DeadObject, DeadReason, DeadRoot, DeadRootReason, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptReason,
+    KeptRoot, MIN_AGE_SECONDS,
+};
+pub use lease::Lease;
+pub use lock::{KeyLock, LockOwner};
+pub use log::{BuildLogWriter, BuildRecord};
+pub use object::{Object, Referrers};
+pub use open::{OpenError, STORE_FORMAT};
+pub use publish::NewObject;
+pub use root::{NewRoot, Root, RootKind};
+pub use scratch::Scratch;
+pub use store::{Access, Clock, DiskSpace, Durability, OpenOptions, Store};
+pub use tree::{StagedFile, TreeWriter};
+pub use verify::{Finding, FindingKind, VerifyDepth, VerifyOptions};

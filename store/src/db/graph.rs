@@ -1,0 +1,97 @@
+//! The whole graph of objects at once, for the garbage collector.
+
+use pip_accel_schema::store_path::ObjectId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::object::{DELETING, VALID};
+use super::{Failure, RowId};
+use crate::error::StoreError;
+use crate::gc::{DeadObject, DeadReason};
+
+/// What the collector needs to know of one valid object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GraphObject {
+    pub(crate) row: RowId,
+    pub(crate) is_source: bool,
+    pub(crate) size_bytes: u64,
+    pub(crate) registered_at: i64,
+    /// First half of the SHA-256 of the published file it comes from; enough to match objects, never to prove one.
+    pub(crate) source: Option<[u8; 16]>,
+}
+
+/// All valid objects, sorted by row.
+pub(crate) fn objects(connection: &Connection) -> Result<Vec<GraphObject>, Failure> {
+    const SQL: &str =
+        "SELECT id, kind, size_bytes, registered_at, source_sha256 FROM object WHERE state = 1 ORDER BY id";
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query([])?;
+    let mut objects = Vec::new();
+    while let Some(row) = rows.next()? {
+        let source = row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+        objects.push(GraphObject {
+            row: row.get(0)?,
+            is_source: row.get_ref(1)?.as_str().is_ok_and(|kind| kind == "source"),
+            size_bytes: u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
+            registered_at: row.get(3)?,
+            source: source.and_then(|bytes| bytes.first_chunk().copied()),
+        });
+    }
+    Ok(objects)
+}
+
+/// All edges: referrer, reference.
+pub(crate) fn references(connection: &Connection) -> Result<Vec<(RowId, RowId)>, Failure> {
+    pairs(connection, "SELECT referrer, reference FROM reference")
+}
+
+/// What the roots name: root, object.
+pub(crate) fn root_objects(connection: &Connection) -> Result<Vec<(RowId, RowId)>, Failure> {
+    pairs(connection, "SELECT root, object FROM root_object")
+}
+
+fn pairs(connection: &Connection, sql: &str) -> Result<Vec<(RowId, RowId)>, Failure> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut pairs = Vec::new();
+    while let Some(row) = rows.next()? {
+        pairs.push((row.get(0)?, row.get(1)?));
+    }
+    Ok(pairs)
+}
+
+/// Makes valid objects invisible. No live object refers to one of them, so all edges to them go with their referrers.
+pub(crate) fn mark_deleting(connection: &Connection, rows: &[RowId]) -> Result<(), Failure> {
+    let mut forget = connection.prepare_cached("DELETE FROM reference WHERE referrer = ?1")?;
+    let mut mark = connection.prepare_cached("UPDATE object SET state = ?2 WHERE id = ?1 AND state = ?3")?;
+    for row in rows {
+        forget.execute([row])?;
+        mark.execute([*row, DELETING, VALID])?;
+    }
+    Ok(())
+}
+
+/// The folder name of `row` if it is in `state`.
+pub(crate) fn path_if(connection: &Connection, row: RowId, state: i64) -> Result<Option<String>, Failure> {
+    let mut statement = connection.prepare_cached("SELECT path FROM object WHERE id = ?1 AND state = ?2")?;
+    Ok(statement.query_row(params![row, state], |row| row.get(0)).optional()?)
+}
+
+/// Names a dead object for a report.
+pub(crate) fn describe(connection: &Connection, row: RowId, reason: DeadReason) -> Result<DeadObject, Failure> {
+    const SQL: &str = "SELECT hash, path, name, version, size_bytes, registered_at FROM object WHERE id = ?1";
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query([row])?;
+    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let path: String = row.get(1)?;
+    let damaged = |reason: &str| StoreError::Record { what: path.clone(), reason: reason.to_owned() };
+    let hash = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+    Ok(DeadObject {
+        id: ObjectId::from_slice(hash).ok_or_else(|| damaged("its hash is not readable"))?,
+        name: row.get::<_, String>(2)?.parse().map_err(|_| damaged("its name is not readable"))?,
+        version: row.get::<_, String>(3)?.parse().map_err(|_| damaged("its version is not readable"))?,
+        size_bytes: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+        registered_at: row.get(5)?,
+        reason,
+        path: path.clone(),
+    })
+}

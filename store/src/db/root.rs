@@ -1,0 +1,83 @@
+//! Rows of `root` and `root_object`.
+
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use pip_accel_schema::store_path::ObjectId;
+use rusqlite::{Connection, Row, params};
+
+use super::{Failure, RowId};
+use crate::error::StoreError;
+use crate::root::{Root, RootKind};
+
+/// A root and its row.
+pub(crate) type FoundRoot = (RowId, Root);
+
+fn root_of_row(row: &Row<'_>) -> Result<FoundRoot, Failure> {
+    let kind: String = row.get(1)?;
+    let name: String = row.get(2)?;
+    let unknown = || StoreError::Record { what: format!("root {name}"), reason: format!("unknown kind `{kind}`") };
+    let root = Root {
+        kind: RootKind::parse(&kind).ok_or_else(unknown)?,
+        location: PathBuf::from(std::ffi::OsString::from_vec(row.get(3)?)),
+        device: u64::from_ne_bytes(row.get::<_, i64>(4)?.to_ne_bytes()),
+        created_at: row.get(5)?,
+        name,
+    };
+    Ok((row.get(0)?, root))
+}
+
+pub(crate) fn all(connection: &Connection) -> Result<Vec<FoundRoot>, Failure> {
+    const SQL: &str = "SELECT id, kind, name, location, device, created_at FROM root ORDER BY kind, name";
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query([])?;
+    let mut roots = Vec::new();
+    while let Some(row) = rows.next()? {
+        roots.push(root_of_row(row)?);
+    }
+    Ok(roots)
+}
+
+/// The roots that name the object itself.
+pub(crate) fn of_object(connection: &Connection, id: &ObjectId) -> Result<Vec<Root>, Failure> {
+    const SQL: &str = "SELECT r.id, r.kind, r.name, r.location, r.device, r.created_at FROM root r
+        JOIN root_object k ON k.root = r.id JOIN object o ON o.id = k.object WHERE o.hash = ?1 ORDER BY r.kind, r.name";
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query([id.as_bytes()])?;
+    let mut roots = Vec::new();
+    while let Some(row) = rows.next()? {
+        roots.push(root_of_row(row)?.1);
+    }
+    Ok(roots)
+}
+
+/// Writes a root over the one of the same kind and name; all `objects` are rows of valid objects.
+pub(crate) fn put(connection: &Connection, root: &Root, objects: &[RowId]) -> Result<(), Failure> {
+    remove(connection, root.kind, &root.name)?;
+    let device = i64::from_ne_bytes(root.device.to_ne_bytes());
+    connection
+        .prepare_cached("INSERT INTO root (kind, name, location, device, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            root.kind.as_str(),
+            root.name,
+            root.location.as_os_str().as_bytes(),
+            device,
+            root.created_at
+        ])?;
+    let row = connection.last_insert_rowid();
+    let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO root_object (root, object) VALUES (?1, ?2)")?;
+    for object in objects {
+        insert.execute([row, *object])?;
+    }
+    Ok(())
+}
+
+pub(crate) fn remove(connection: &Connection, kind: RootKind, name: &str) -> Result<bool, Failure> {
+    let mut statement = connection.prepare_cached("DELETE FROM root WHERE kind = ?1 AND name = ?2")?;
+    Ok(statement.execute(params![kind.as_str(), name])? > 0)
+}
+
+pub(crate) fn remove_row(connection: &Connection, row: RowId) -> Result<(), Failure> {
+    connection.prepare_cached("DELETE FROM root WHERE id = ?1")?.execute([row])?;
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! Collecting: reading the graph, acting on the decision.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use rusqlite::Connection;
+
+use super::plan::{self, Decision, Graph};
+use super::reserve::{release_reserve, renew_reserve};
+use super::roots::{self, RootState};
+use super::{DeadObject, DeadReason, DeadRoot, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, delete_trashed};
+use pip_accel_schema::store_path::OBJECT_ID_TEXT_LEN;
+
+use crate::db::object::DELETING;
+use crate::db::root::FoundRoot;
+use crate::db::{self, Failure, RowId};
+use crate::error::{IoContext, StoreError};
+use crate::fs_ops::{self, Freed};
+use crate::lock;
+use crate::root::Root;
+use crate::store::Store;
+
+/// Objects that one short transaction takes away; others may write in between.
+const BATCH: usize = 500;
+
+/// Folders deleted between two calls of the observer.
+const DELETE_CHUNK: usize = 32;
+
+/// A root and what was found at its location.
+type Examined = (FoundRoot, RootState);
+
+/// A plan and the rows that it is about.
+struct Marked {
+    plan: GcPlan,
+    rows: Vec<RowId>,
+}
+
+impl Store {
+    /// What a collection would delete now, and why. Changes nothing.
+    ///
+    /// # Errors
+    /// When a root can't be examined or the database can't be read.
+    pub fn gc_plan(&self, policy: &GcPolicy) -> Result<GcPlan, GcError> {
+        let examined = self.examine_roots(policy)?;
+        let plan = self.database.snapshot("plan a collection", |db| {
+            let (graph, _) = self.read_graph(db, &examined)?;
+            let decision = plan::decide(&graph, policy, self.now());
+            describe(db, &decision, &examined)
+        })?;
+        Ok(plan)
+    }
+
+    /// Deletes what is dead. Waits for another collector; publishers and readers go on meanwhile.
+    ///
+    /// # Errors
+    /// When a root can't be examined, the database fails, or the store is read-only. Objects that were marked before
+    /// the error are deleted by the next collection.
+    pub fn gc_apply(&self, policy: &GcPolicy, observer: &mut dyn FnMut(GcStep)) -> Result<GcReport, GcError> {
+        self.writable("collect garbage")?;
+        self.check_devices()?;
+        let _lock = lock::lock_exclusive(&self.layout().gc_lock())?;
+        // Roots first: a collection that is going to be refused deletes nothing at all.
+        let examined = self.examine_roots(policy)?;
+        self.checkpoint("gc-roots-read");
+        release_reserve(self.layout());
+        let leftovers = self.sweep_fully();
+        let marked = self.mark(policy, &examined)?;
+        self.checkpoint("gc-marked");
+        observer(GcStep::Marked { objects: marked.rows.len() as u64, bytes: marked.plan.dead_bytes });
+        let (taken, folders) = self.move_to_trash(&marked.rows)?;
+        self.checkpoint("gc-renamed");
+        let (mut freed, left) = self.delete_folders(&folders, observer);
+        freed.add(self.delete_links(&taken));
+        self.database.checkpoint();
+        renew_reserve(self.layout());
+        let plan = marked.plan;
+        let deleted = plan.dead.into_iter().filter(|dead| taken.contains(&dead.path)).collect();
+        Ok(GcReport {
+            deleted,
+            dead_roots: plan.dead_roots,
+            kept_roots: plan.kept_roots,
+            live_count: plan.live_count,
+            freed_bytes: freed.bytes.saturating_add(leftovers.bytes),
+            left,
+        })
+    }
+
+    /// Deletes what the link farm has for objects that are gone; an error costs space, nothing else.
+    fn delete_links(&self, taken: &HashSet<String>) -> Freed {
+        let ids: HashSet<&str> = taken.iter().filter_map(|path| path.get(..OBJECT_ID_TEXT_LEN)).collect();
+        let mut freed = Freed::default();
+        let Ok(entries) = fs::read_dir(self.layout().link_farm()) else { return freed };
+        for entry in entries.flatten() {
+            let is_dead =
+                entry.file_name().to_str().and_then(|name| name.get(..OBJECT_ID_TEXT_LEN).map(|id| ids.contains(id)));
+            if is_dead == Some(true) {
+                match fs_ops::remove_tree(&entry.path(), None) {
+                    Ok(more) => freed.add(more),
+                    Err(error) => tracing::warn!(%error, "links of a deleted object stay behind"),
+                }
+            }
+        }
+        freed
+    }
+
+    fn check_devices(&self) -> Result<(), GcError> {
+        let (trash, objects) = (self.layout().trash(), self.layout().objects());
+        let device = |path: &PathBuf| fs::symlink_metadata(path).map(|metadata| metadata.dev()).on("examine", path);
+        if device(&trash)? == device(&objects)? { Ok(()) } else { Err(GcError::OtherDevice { trash, objects }) }
+    }
+
+    fn examine_roots(&self, policy: &GcPolicy) -> Result<Vec<Examined>, GcError> {
+        let roots = self.database.read("list the roots", db::root::all)?;
+        roots
+            .into_iter()
+            .map(|(row, root)| {
+                let state = roots::examine(&root, policy, self.now())?;
+                Ok(((row, root), state))
+            })
+            .collect()
+    }
+
+    /// The graph, as seen by the transaction of `db`; and the names of leases whose process is dead.
+    fn read_graph(&self, db: &Connection, examined: &[Examined]) -> Result<(Graph, Vec<String>), Failure> {
+        let dead_roots = examined.iter().filter(|(_, state)| matches!(state, RootState::Dead(_)));
+        let mut held: HashMap<String, bool> = HashMap::new();
+        let mut leased = Vec::new();
+        for (name, row) in db::lease::rows(db)? {
+            let alive = match held.get(&name) {
+                Some(alive) => *alive,
+                None => {
+                    let alive = lock::is_held(&self.layout().lease_lock(&name))?;
+                    held.insert(name, alive);
+                    alive
+                }
+            };
+            if alive {
+                leased.push(row);
+            }
+        }
+        let graph = Graph {
+            objects: db::graph::objects(db)?,
+            references: db::graph::references(db)?,
+            root_objects: db::graph::root_objects(db)?,
+            dead_roots: dead_roots.map(|((row, _), _)| *row).collect(),
+            leased,
+        };
+        Ok((graph, held.into_iter().filter(|(_, alive)| !alive).map(|(name, _)| name).collect()))
+    }
+
+    /// Step 2 of the essay.
+    fn mark(&self, policy: &GcPolicy, examined: &[Examined]) -> Result<Marked, GcError> {
+        let mut refused = None;
+        let marked = self.database.write_durably("mark dead objects", |db| {
+            let examined = match confirm(db, examined, policy, self.now())? {
+                Ok(examined) => examined,
+                Err(error) => {
+                    refused = Some(error);
+                    return Ok(None);
+                }
+            };
+            let (graph, dead_leases) = self.read_graph(db, &examined)?;
+            let decision = plan::decide(&graph, policy, self.now());
+            let plan = describe(db, &decision, &examined)?;
+            for lease in dead_leases {
+                db::lease::remove(db, &lease)?;
+            }
+            for ((row, _), state) in &examined {
+                if matches!(state, RootState::Dead(_)) {
+                    db::root::remove_row(db, *row)?;
+                }
+            }
+            let rows: Vec<RowId> = decision.dead.iter().map(|dead| dead.row).collect();
+            db::graph::mark_deleting(db, &rows)?;
+            Ok(Some(Marked { plan, rows }))
+        })?;
+        match (marked, refused) {
+            (Some(marked), _) => Ok(marked),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(Marked { plan: GcPlan::default(), rows: Vec::new() }),
+        }
+    }
+
+    /// Step 3: the store paths that were taken away, and where they are now.
+    fn move_to_trash(&self, rows: &[RowId]) -> Result<(HashSet<String>, Vec<PathBuf>), StoreError> {
+        let mut taken = HashSet::new();
+        let mut folders = Vec::new();
+        for batch in rows.chunks(BATCH) {
+            self.database.write("delete objects", |db| {
+                for row in batch {
+                    // Whoever published the object again has taken the row over.
+                    let Some(path) = db::graph::path_if(db, *row, DELETING)? else { continue };
+                    folders.extend(fs_ops::move_to_trash(&self.layout().object(&path), &self.layout().trash())?);
+                    self.checkpoint("gc-one-renamed");
+                    db::object::delete(db, *row, DELETING)?;
+                    taken.insert(path);
+                }
+                Ok(())
+            })?;
+        }
+        Ok((taken, folders))
+    }
+
+    /// Step 4.
+    fn delete_folders(&self, folders: &[PathBuf], observer: &mut dyn FnMut(GcStep)) -> (Freed, Vec<PathBuf>) {
+        let mut freed = Freed::default();
+        let mut left = Vec::new();
+        let mut done = 0;
+        for chunk in folders.chunks(DELETE_CHUNK) {
+            let results: Vec<Result<Freed, StoreError>> =
+                chunk.par_iter().map(|folder| delete_trashed(self.layout(), folder)).collect();
+            for (folder, result) in chunk.iter().zip(results) {
+                match result {
+                    Ok(more) => freed.add(more),
+                    Err(error) => {
+                        tracing::warn!(%error, "a folder stays in the trash");
+                        left.push(folder.clone());
+                    }
+                }
+            }
+            done += chunk.len() as u64;
+            observer(GcStep::Deleted { done, total: folders.len() as u64, freed_bytes: freed.bytes });
+            self.checkpoint("gc-one-deleted");
+        }
+        (freed, left)
+    }
+}
+
+/// The roots as the transaction of `db` sees them. One that was found dead before must be the same row and still be
+/// dead; one that is new is live.
+fn confirm(
+    db: &Connection,
+    examined: &[Examined],
+    policy: &GcPolicy,
+    now: i64,
+) -> Result<Result<Vec<Examined>, GcError>, Failure> {
+    let before: HashMap<RowId, (&Root, RootState)> =
+        examined.iter().map(|((row, root), state)| (*row, (root, *state))).collect();
+    let mut confirmed = Vec::new();
+    for (row, root) in db::root::all(db)? {
+        let state = match before.get(&row) {
+            Some((known, RootState::Dead(_))) if **known == root => match roots::examine(&root, policy, now) {
+                Ok(state) => state,
+                Err(error) => return Ok(Err(error)),
+            },
+            Some((known, state)) if **known == root => *state,
+            _ => RootState::Live,
+        };
+        confirmed.push(((row, root), state));
+    }
+    Ok(Ok(confirmed))
+}
+
+fn describe(db: &Connection, decision: &Decision, examined: &[Examined]) -> Result<GcPlan, Failure> {
+    let names: HashMap<RowId, &str> = examined.iter().map(|((row, root), _)| (*row, root.name.as_str())).collect();
+    let mut dead = Vec::with_capacity(decision.dead.len());
+    for object in &decision.dead {
+        let root = object.kept_by.and_then(|row| names.get(&row));
+        let reason = root.map_or(DeadReason::Unreferenced, |root| DeadReason::RootGone { root: (*root).to_owned() });
+        dead.push(db::graph::describe(db, object.row, reason)?);
+    }
+    dead.sort_by(|left: &DeadObject, right| (left.registered_at, &left.path).cmp(&(right.registered_at, &right.path)));
+    let mut plan = GcPlan {
+        dead_bytes: dead.iter().map(|dead| dead.size_bytes).fold(0, u64::saturating_add),
+        dead,
+        live_count: decision.live_count,
+        live_bytes: decision.live_bytes,
+        ..GcPlan::default()
+    };
+    for ((_, root), state) in examined {
+        match state {
+            RootState::Live => {}
+            RootState::Dead(reason) => plan.dead_roots.push(DeadRoot { root: root.clone(), reason: *reason }),
+            RootState::Kept(reason) => plan.kept_roots.push(KeptRoot { root: root.clone(), reason: *reason }),
+        }
+    }
+    Ok(plan)
+}

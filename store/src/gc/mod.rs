@@ -1,0 +1,216 @@
+//! The garbage collector.
+//!
+//! **Roots.** What keeps objects: environments (their folder is there and holds its manifest), lock files, pins, and the
+//! leases of running processes. An object is live when a root, a lease or a live object refers to it, when it is younger
+//! than the policy's age, or (by policy) when it is the source of a live object. All else is dead.
+//!
+//! **Order.** 1. Under the lock `gc`, look at the locations of the roots, outside any transaction: a file system may hang.
+//! 2. One transaction that holds the write lock reads the graph, looks at the roots found dead once more, decides
+//! ([`plan`], pure), removes dead roots and leases, and makes the dead objects `deleting`. It is synced: after a power cut
+//! no row may say `valid` of a folder that step 3 took. 3. In short transactions, rows that still are `deleting` go, and
+//! their folders are renamed into `trash/`. 4. The trash is deleted, in parallel; writers are not held up by that.
+//!
+//! **Races.** A process takes an object between 1 and 2: its lease is read in 2. After 2: it finds no valid row, and makes
+//! the object anew; its publisher moves the old folder away and turns the row `pending`, which 3 respects. A root is set
+//! between 1 and 2: a root that 1 did not see counts as live. Killed anywhere: `deleting` rows and the trash are found by
+//! the next start or collection. Any error while roots or leases are read aborts, with nothing deleted.
+//!
+//! Proved by `tests/gc.rs`, `tests/races.rs` and `tests/crash.rs` below `src`; the whole protocol is in `docs/store-format.md`.
+
+mod apply;
+mod plan;
+mod reserve;
+mod roots;
+mod trash;
+
+use std::io;
+use std::path::PathBuf;
+
+use pip_accel_schema::name::{PackageName, PackageVersion};
+use pip_accel_schema::store_path::ObjectId;
+use serde::Serialize;
+
+use crate::error::StoreError;
+use crate::root::{Root, RootKind};
+
+pub(crate) use reserve::renew_reserve;
+pub(crate) use trash::delete_trashed;
+
+/// Objects that were registered less than this many seconds ago are not dead, unless the policy says otherwise.
+pub const MIN_AGE_SECONDS: u64 = 3600;
+
+/// What may be deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GcPolicy {
+    /// Younger objects (and missing roots that were set more recently) are kept. In seconds; 0 asks for no age.
+    pub min_age_seconds: u64,
+    /// Whether the published files that live objects were made from are kept.
+    pub keep_sources: bool,
+}
+
+impl Default for GcPolicy {
+    fn default() -> Self {
+        Self { min_age_seconds: MIN_AGE_SECONDS, keep_sources: true }
+    }
+}
+
+impl GcPolicy {
+    /// Whether something of that moment is too young to go. What lies in the future is young.
+    pub(crate) fn is_young(&self, moment: i64, now: i64) -> bool {
+        let age = i64::try_from(self.min_age_seconds).unwrap_or(i64::MAX);
+        age > 0 && moment > now.saturating_sub(age)
+    }
+}
+
+/// Why nothing was collected.
+#[derive(Debug, thiserror::Error)]
+pub enum GcError {
+    /// Whether a root still is there can't be found out, so nothing is safe to delete.
+    #[error("cannot examine the {} root `{name}` at `{}`", kind.as_str(), location.display())]
+    RootUnreadable {
+        /// What it is.
+        kind: RootKind,
+        /// Its name.
+        name: String,
+        /// Where it should be.
+        location: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Something else is mounted on the trash, so moving there would be copying.
+    #[error("`{}` is not on the file system of `{}`", trash.display(), objects.display())]
+    OtherDevice {
+        /// The trash.
+        trash: PathBuf,
+        /// The objects.
+        objects: PathBuf,
+    },
+    /// Any other failure.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why an object is dead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum DeadReason {
+    /// No root, lease or live object refers to it.
+    Unreferenced,
+    /// Only roots that are gone did; this is one of them.
+    RootGone {
+        /// The root's name.
+        root: String,
+    },
+}
+
+/// A dead object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeadObject {
+    /// Its id.
+    pub id: ObjectId,
+    /// The name of its folder.
+    pub path: String,
+    /// The project.
+    pub name: PackageName,
+    /// The version.
+    pub version: PackageVersion,
+    /// Sum of its files' lengths in bytes; what deleting it frees may be less.
+    pub size_bytes: u64,
+    /// When it became valid, in seconds since 1970.
+    pub registered_at: i64,
+    /// Why it is dead.
+    pub reason: DeadReason,
+}
+
+/// Why a root is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeadRootReason {
+    /// Nothing is at its location.
+    Missing,
+    /// What is at its location is not (any more) an environment of pip-accel.
+    NotAnEnvironment,
+}
+
+/// A root that keeps nothing any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeadRoot {
+    /// The root.
+    pub root: Root,
+    /// Why it is dead.
+    pub reason: DeadRootReason,
+}
+
+/// Why a root that is not there keeps its objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeptReason {
+    /// The file system that it was on is not there.
+    Unreachable,
+    /// It was set a short while ago.
+    Young,
+}
+
+/// A root that is not there, and keeps its objects all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptRoot {
+    /// The root.
+    pub root: Root,
+    /// Why it is kept.
+    pub reason: KeptReason,
+}
+
+/// What a collection would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct GcPlan {
+    /// The dead objects, oldest first.
+    pub dead: Vec<DeadObject>,
+    /// Sum of their sizes in bytes; shared files count each time, so that deleting them may free less.
+    pub dead_bytes: u64,
+    /// How many objects are live.
+    pub live_count: u64,
+    /// Sum of the sizes of the live objects in bytes.
+    pub live_bytes: u64,
+    /// Roots that are gone.
+    pub dead_roots: Vec<DeadRoot>,
+    /// Roots that are not there but kept.
+    pub kept_roots: Vec<KeptRoot>,
+}
+
+/// How far a collection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GcStep {
+    /// The dead are known, and invisible from now on.
+    Marked {
+        /// How many objects.
+        objects: u64,
+        /// Sum of their sizes in bytes.
+        bytes: u64,
+    },
+    /// Some of them have been deleted.
+    Deleted {
+        /// How many so far.
+        done: u64,
+        /// Of how many.
+        total: u64,
+        /// Bytes freed so far.
+        freed_bytes: u64,
+    },
+}
+
+/// What a collection did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct GcReport {
+    /// The objects that were deleted, and why.
+    pub deleted: Vec<DeadObject>,
+    /// Roots that were removed, since they are gone.
+    pub dead_roots: Vec<DeadRoot>,
+    /// Roots that are not there but kept.
+    pub kept_roots: Vec<KeptRoot>,
+    /// How many objects are left.
+    pub live_count: u64,
+    /// Bytes of disk that were freed; a content with several names counts once, and only when its last name went.
+    pub freed_bytes: u64,
+    /// Folders that could not be deleted; they stay in the trash for the next time.
+    pub left: Vec<PathBuf>,
+}

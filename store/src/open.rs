@@ -1,0 +1,261 @@
+//! Opening a store: making it, refusing what this program can't handle, and tidying up after a crash.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
+
+use crate::checkpoint::Checkpoints;
+use crate::db::{Database, DatabaseMode};
+use crate::dedupe::SharedFiles;
+use crate::error::{IoContext, StoreError};
+use crate::fs_ops;
+use crate::gc::renew_reserve;
+use crate::layout::Layout;
+use crate::store::{Access, Durability, OpenOptions, Shared, Store};
+
+/// Version of the layout of the root, in the file `format`.
+pub const STORE_FORMAT: u32 = 1;
+
+const FORMAT_PREFIX: &str = "pip-accel store ";
+
+/// Longest `format` file that is read.
+const FORMAT_BYTES_MAX: u64 = 200;
+
+/// File systems on which neither `flock` nor SQLite's shared memory can be trusted, by magic number.
+const NETWORK_FILE_SYSTEMS: [(i64, &str); 11] = [
+    (0x6969, "NFS"),
+    (0x517B, "SMB"),
+    (0xFF53_4D42, "CIFS"),
+    (0xFE53_4D42, "SMB2"),
+    (0x5346_414F, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x00C3_6400, "Ceph"),
+    (0x0BD0_0BD0, "Lustre"),
+    (0x4750_4653, "GPFS"),
+    (0x7461_636F, "OCFS2"),
+    (0x1983_0326, "BeeGFS"),
+];
+
+/// File systems in user space that are network file systems, as `/proc/self/mountinfo` names them.
+const NETWORK_FUSE: [&str; 8] = [
+    "fuse.sshfs",
+    "fuse.s3fs",
+    "fuse.rclone",
+    "fuse.gcsfuse",
+    "fuse.glusterfs",
+    "fuse.mount-s3",
+    "fuse.juicefs",
+    "fuse.davfs",
+];
+
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is none, and it was to be opened for reading.
+    #[error("there is no store at `{}`", root.display())]
+    Missing {
+        /// Where it should be.
+        root: PathBuf,
+    },
+    /// A newer program wrote it.
+    #[error("the store `{}` has format {found}, this program reads up to format {supported}", root.display())]
+    NewerFormat {
+        /// The store.
+        root: PathBuf,
+        /// What it says about itself: the layout's or the database's version.
+        found: u32,
+        /// The newest that this program knows.
+        supported: u32,
+    },
+    /// The file `format` is not the file of a store.
+    #[error("`{}` is not the format file of a store", path.display())]
+    ForeignFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Locks can't be trusted there.
+    #[error("`{}` is on the network file system {kind}, whose locks a store can't rely on", root.display())]
+    NetworkFileSystem {
+        /// The store.
+        root: PathBuf,
+        /// The file system's name.
+        kind: String,
+    },
+    /// It may not be written to by this user.
+    #[error("the store `{}` can't be written to", root.display())]
+    NotWritable {
+        /// The store.
+        root: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The database was not closed properly and can't be recovered without writing.
+    #[error("the database of the store `{}` needs recovery by a user who may write to it", root.display())]
+    NeedsRecovery {
+        /// The store.
+        root: PathBuf,
+        /// SQLite's answer.
+        source: Box<rusqlite::Error>,
+    },
+    /// Any other failure.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Opens the store; creates it when it is absent and may be written. Cleans up what a crash left behind,
+    /// as far as that is cheap.
+    ///
+    /// # Errors
+    /// When there is no store to read, a newer program wrote it, its file system can't lock, or it can't be written.
+    pub fn open(options: OpenOptions) -> Result<Self, OpenError> {
+        Self::open_with(options, Checkpoints::default())
+    }
+
+    pub(crate) fn open_with(options: OpenOptions, checkpoints: Checkpoints) -> Result<Self, OpenError> {
+        let OpenOptions { root, access, durability, clock } = options;
+        let root = std::path::absolute(&root).on("find", &root)?;
+        let layout = Layout::new(root);
+        let mode = match access {
+            Access::ReadWrite => {
+                create(&layout, durability)?;
+                DatabaseMode::ReadWrite
+            }
+            Access::ReadOnly if !layout.database().exists() => {
+                return Err(OpenError::Missing { root: layout.root().to_owned() });
+            }
+            Access::ReadOnly => DatabaseMode::ReadOnly,
+        };
+        check_format(&layout)?;
+        let writable_folder = is_writable(&layout.database_folder());
+        if access == Access::ReadWrite || writable_folder {
+            refuse_network_file_system(&layout)?;
+        }
+        let mode = if mode == DatabaseMode::ReadOnly && !writable_folder { DatabaseMode::Unwritable } else { mode };
+        let database = Arc::new(Database::open(&layout, mode, durability == Durability::Full)?);
+        let files = SharedFiles::new(layout.clone());
+        let store =
+            Self { shared: Arc::new(Shared { layout, durability, files, checkpoints }), database, access, clock };
+        if access == Access::ReadWrite {
+            store.sweep_at_start()?;
+        }
+        Ok(store)
+    }
+}
+
+/// Makes the folders and the format file. Several processes may do so at once.
+fn create(layout: &Layout, durability: Durability) -> Result<(), OpenError> {
+    if layout.format().exists() && layout.database().exists() {
+        return match nix::unistd::access(&layout.database_folder(), nix::unistd::AccessFlags::W_OK) {
+            Ok(()) => Ok(()),
+            Err(errno) => Err(not_writable(layout, errno.into())),
+        };
+    }
+    let make = |path: &Path| fs::create_dir_all(path).map_err(|error| refused(layout, path, error));
+    make(layout.root())?;
+    for folder in layout.folders() {
+        make(&folder)?;
+    }
+    let format = layout.format();
+    if !format.exists() {
+        let staged = layout.tmp().join(fs_ops::unique_name("format"));
+        fs::write(&staged, format!("{FORMAT_PREFIX}{STORE_FORMAT}\n")).on("write", &staged)?;
+        if durability == Durability::Full {
+            fs_ops::sync_path(&staged)?;
+        }
+        // Whoever comes first wins; all write the same.
+        fs::rename(&staged, &format).on("create", &format)?;
+        if durability == Durability::Full {
+            fs_ops::sync_path(layout.root())?;
+            renew_reserve(layout);
+        }
+    }
+    Ok(())
+}
+
+fn refused(layout: &Layout, path: &Path, error: io::Error) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => not_writable(layout, error),
+        _ => StoreError::io("create", path, error).into(),
+    }
+}
+
+fn not_writable(layout: &Layout, source: io::Error) -> OpenError {
+    OpenError::NotWritable { root: layout.root().to_owned(), source }
+}
+
+fn is_writable(folder: &Path) -> bool {
+    nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
+fn check_format(layout: &Layout) -> Result<(), OpenError> {
+    use std::io::Read;
+    let path = layout.format();
+    let mut text = String::new();
+    match fs::File::open(&path) {
+        Ok(file) => file.take(FORMAT_BYTES_MAX).read_to_string(&mut text).on("read", &path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenError::Missing { root: layout.root().to_owned() });
+        }
+        Err(error) => return Err(StoreError::io("read", &path, error).into()),
+    };
+    let version = text.strip_prefix(FORMAT_PREFIX).and_then(|rest| rest.trim_end().parse::<u32>().ok());
+    match version {
+        None => Err(OpenError::ForeignFormat { path }),
+        Some(found) if found > STORE_FORMAT => {
+            Err(OpenError::NewerFormat { root: layout.root().to_owned(), found, supported: STORE_FORMAT })
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn refuse_network_file_system(layout: &Layout) -> Result<(), OpenError> {
+    let folder = layout.database_folder();
+    let kind = statfs(&folder).on("examine the file system of", &folder)?.filesystem_type();
+    // The kernel's numbers have 32 bits; the C type may be signed.
+    let magic = (kind.0 as i64) & 0xFFFF_FFFF;
+    let network = NETWORK_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic).map(|(_, name)| (*name).to_owned());
+    let network = match network {
+        None if kind == FUSE_SUPER_MAGIC => network_fuse(&folder),
+        other => other,
+    };
+    match network {
+        Some(kind) => Err(OpenError::NetworkFileSystem { root: layout.root().to_owned(), kind }),
+        None => Ok(()),
+    }
+}
+
+/// The name of the FUSE file system that holds `folder`, if it is one of the network.
+fn network_fuse(folder: &Path) -> Option<String> {
+    let device = fs::metadata(folder).ok()?.dev();
+    let wanted = format!("{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    network_fuse_in(&fs::read_to_string("/proc/self/mountinfo").ok()?, &wanted)
+}
+
+/// `mountinfo` lines: `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - fuse.sshfs user@host: rw`.
+fn network_fuse_in(mountinfo: &str, device: &str) -> Option<String> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let kind = file_system.split(' ').next()?;
+        (mount.split(' ').nth(2)? == device && NETWORK_FUSE.contains(&kind)).then(|| kind.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_file_systems_in_user_space_are_found_by_their_device() {
+        let mountinfo = "30 1 0:25 / / rw - ext4 /dev/vda rw\n\
+                         36 30 0:55 / /mnt/far rw,nosuid shared:1 - fuse.sshfs user@host: rw\n\
+                         37 30 0:56 / /mnt/near rw - fuse.fuse-overlayfs x rw\n";
+        assert_eq!(network_fuse_in(mountinfo, "0:55").as_deref(), Some("fuse.sshfs"));
+        assert_eq!(network_fuse_in(mountinfo, "0:56"), None);
+        assert_eq!(network_fuse_in(mountinfo, "0:99"), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! Roots: what keeps objects alive when no process runs.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use pip_accel_schema::store_path::ObjectId;
+use serde::Serialize;
+
+use crate::db;
+use crate::error::{IoContext, StoreError};
+use crate::store::Store;
+
+/// What a root is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootKind {
+    /// An environment; its location is the environment's folder.
+    Environment,
+    /// A lock file; its location is the file.
+    Lock,
+    /// A name that lives until it is removed; its location is empty.
+    Pin,
+}
+
+impl RootKind {
+    /// The word in the database and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::Lock => "lock",
+            Self::Pin => "pin",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Environment, Self::Lock, Self::Pin].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// A root that is to be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRoot {
+    /// What it is.
+    pub kind: RootKind,
+    /// Its name, unique among the roots of its kind.
+    pub name: String,
+    /// Where it is, absolute; empty for a pin.
+    pub location: PathBuf,
+}
+
+/// A root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Root {
+    /// What it is.
+    pub kind: RootKind,
+    /// Its name.
+    pub name: String,
+    /// Where it is; empty for a pin.
+    pub location: PathBuf,
+    /// Device number of the folder that holds the location, or of the nearest one above that existed when the root
+    /// was set; tells an environment that was deleted from one on a disk that is not mounted.
+    pub device: u64,
+    /// When it was set, in seconds since 1970.
+    pub created_at: i64,
+}
+
+impl Store {
+    /// The roots, sorted by kind and name.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn roots(&self) -> Result<Vec<Root>, StoreError> {
+        let roots = self.database.read("list the roots", db::root::all)?;
+        Ok(roots.into_iter().map(|(_, root)| root).collect())
+    }
+
+    /// Sets a root on `objects`; the one of the same kind and name is replaced. On return it survives a power cut.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingObject`] when one of the objects is not (any more) in the store; nothing is changed then.
+    /// Also when the store is read-only or the database fails.
+    pub fn put_root(&self, root: NewRoot, objects: &[ObjectId]) -> Result<(), StoreError> {
+        self.writable("set a root")?;
+        let NewRoot { kind, name, location } = root;
+        let device = if kind == RootKind::Pin { 0 } else { device_above(&location)? };
+        let root = Root { kind, name, location, device, created_at: self.now() };
+        self.database.write_durably("set a root", |db| {
+            let mut rows = Vec::with_capacity(objects.len());
+            for id in objects {
+                let found = db::object::find_any_state(db, id)?.filter(|found| found.state == db::object::VALID);
+                rows.push(found.ok_or(StoreError::MissingObject(*id))?.row);
+            }
+            db::root::put(db, &root, &rows)
+        })
+    }
+
+    /// Removes a root. Returns whether there was one.
+    ///
+    /// # Errors
+    /// When the store is read-only or the database fails.
+    pub fn remove_root(&self, kind: RootKind, name: &str) -> Result<bool, StoreError> {
+        self.writable("remove a root")?;
+        self.database.write("remove a root", |db| db::root::remove(db, kind, name))
+    }
+}
+
+/// The device of the nearest existing folder above `location`.
+pub(crate) fn device_above(location: &Path) -> Result<u64, StoreError> {
+    let mut folder = location.parent();
+    while let Some(path) = folder {
+        match fs::metadata(path) {
+            Ok(metadata) => return Ok(metadata.dev()),
+            Err(error) if is_absent(&error) => folder = path.parent(),
+            Err(error) => return Err(StoreError::io("examine", path, error)),
+        }
+    }
+    fs::metadata("/").map(|metadata| metadata.dev()).on("examine", Path::new("/"))
+}
+
+/// Whether the error says that there is nothing at the path.
+pub(crate) fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+}

@@ -1,0 +1,91 @@
+//! Figures for a look by hand: `cargo test --release -p pip-accel-store timing -- --ignored --nocapture`.
+
+use std::time::Instant;
+
+use pip_accel_schema::link_plan::{LinkEntry, LinkPlan};
+use rusqlite::params;
+
+use super::*;
+
+fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let value = work();
+    eprintln!("{what}: {:.2} ms", start.elapsed().as_secs_f64() * 1000.0);
+    value
+}
+
+/// The warm path: opening a store, taking a hundred objects with link plans of usual size, setting a root.
+#[test]
+#[ignore = "prints figures"]
+fn warm_path() {
+    let test = TestStore::new();
+    let root = test.path("bench");
+    let full = || OpenOptions { durability: Durability::Full, ..options(&root) };
+    let store = Arc::new(timed("create", || Store::open(full()).expect("a store")));
+    let lease = store.lease().expect("a lease");
+    let link = |number: usize| LinkEntry { path: entry(&format!("package/module{number}.py")), is_directory: false };
+    let names: Vec<String> = (0..100).map(|number| format!("package-{number}")).collect();
+    let batch: Vec<NewObject> = names
+        .iter()
+        .map(|name| {
+            let plan = LinkPlan { site_links: (0..20).map(link).collect(), ..LinkPlan::default() };
+            let tree = store.new_tree().expect("a tree");
+            for number in 0..280 {
+                let path = entry(&format!("site/pkg{}/file{number}.py", number % 9));
+                tree.write_file(&path, false, &content(&format!("{name} {number}"))).expect("written");
+            }
+            NewObject { link_plan: Some(plan), ..new_object(tree, name, &[]) }
+        })
+        .collect();
+    timed("publish 100 objects, 28,000 files", || lease.publish(batch).expect("published"));
+    drop((lease, store));
+    let ids: Vec<ObjectId> = names.iter().map(|name| id(name)).collect();
+    for _ in 0..3 {
+        let store = Arc::new(timed("open", || Store::open(full()).expect("a store")));
+        let lease = timed("lease", || store.lease().expect("a lease"));
+        timed("take 100", || lease.take(&ids).expect("an answer"));
+        timed("take 100 again", || lease.take(&ids).expect("an answer"));
+        let location = test.path("venv");
+        let new = crate::NewRoot { kind: crate::RootKind::Environment, name: "venv".to_owned(), location };
+        timed("put root, durably", || store.put_root(new, &ids).expect("a root"));
+        timed("drop the lease", || drop(lease));
+        timed("close", || drop(store));
+    }
+    let store = Store::open(full()).expect("a store");
+    timed("verify, quick", || assert_eq!(store.verify(&crate::VerifyOptions::default()).expect("verified"), []));
+    store.remove_root(crate::RootKind::Environment, "venv").expect("removed");
+    timed("collect 28,000 files", || store.gc_apply(&no_age(), &mut |_| {}).expect("collected"));
+}
+
+/// Finding the dead among 100,000 objects with four references each.
+#[test]
+#[ignore = "prints figures"]
+fn plan_of_a_large_store() {
+    let test = TestStore::new();
+    let count = 100_000_i64;
+    test.store
+        .database
+        .write("fill", |db| {
+            let mut object = db.prepare(
+                "INSERT INTO object VALUES (?1, ?2, 'p', 'a', '1', 'wheel', 1, ?3, 1000, ?3, '{}', NULL, 0, 0)",
+            )?;
+            let mut reference = db.prepare("INSERT OR IGNORE INTO reference VALUES (?1, ?2)")?;
+            for row in 1..=count {
+                let hash = *blake3::hash(&row.to_le_bytes()).as_bytes();
+                object.execute(params![row, &hash[..20], hash])?;
+                for step in [1, 7, 31, 1001] {
+                    if row > step {
+                        reference.execute([row, row - step])?;
+                    }
+                }
+            }
+            db.execute("INSERT INTO root VALUES (1, 'pin', 'keep', x'', 0, 0)", [])?;
+            db.execute("INSERT INTO root_object VALUES (1, ?1)", [count / 2])?;
+            Ok(())
+        })
+        .expect("filled");
+    let plan = timed("plan", || test.store.gc_plan(&no_age()).expect("a plan"));
+    assert_eq!(plan.dead.len(), 50_000);
+    let policy = GcPolicy { min_age_seconds: u64::MAX, ..no_age() };
+    assert_eq!(timed("plan, nothing dead", || test.store.gc_plan(&policy).expect("a plan")).dead.len(), 0);
+}
