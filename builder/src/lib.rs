@@ -2,7 +2,4 @@
 //!
 //! This crate knows no SQL, no layout inside the store and no terminal.
 
-pub mod environment;
 pub mod index;
-pub mod python;
-pub mod sandbox;

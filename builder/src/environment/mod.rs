@@ -1,1 +1,0 @@
-//! Environments: virtualenvs made of links into the store.

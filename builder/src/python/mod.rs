@@ -1,1 +1,0 @@
-//! The Python side: interpreters, archives, metadata, bytecode.

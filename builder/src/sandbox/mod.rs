@@ -1,1 +1,0 @@
-//! Running hostile code: a sandbox is a value, bubblewrap carries it out.
