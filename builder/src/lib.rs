@@ -3,3 +3,4 @@
 //! This crate knows no SQL, no layout inside the store and no terminal.
 
 pub mod index;
+pub mod sandbox;
