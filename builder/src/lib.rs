@@ -2,5 +2,6 @@
 //!
 //! This crate knows no SQL, no layout inside the store and no terminal.
 
+pub mod environment;
 pub mod index;
 pub mod sandbox;

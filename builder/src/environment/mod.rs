@@ -1,0 +1,45 @@
+//! Environments: virtualenvs made of links into the store.
+//!
+//! [`realize_environment`] turns objects with link plans into a virtualenv:
+//!
+//! 1. `merge` makes one tree of all plans, the same whatever their order;
+//! 2. `skeleton`, `activation` and `script` add what a virtualenv has besides packages;
+//! 3. `write` makes the tree in a directory beside the destination, with a `RECORD` for each package that lists what
+//!    the environment really holds, so that pip and uv can uninstall and upgrade without reaching the store;
+//! 4. `place` swaps it with what was there, in one step. Old or new, never between; old on any failure.
+//!
+//! [`check_environment`] compares an environment with its manifest.
+//!
+//! Nothing here is synced to the disk: an environment is made anew in milliseconds, and one that a power failure
+//! damaged does not pass its check.
+//!
+//! **Files of `.dist-info` are symbolic links too**, although hard links would be somewhat cheaper: a `chmod -R` or
+//! `chown -R` over an environment does not follow symbolic links, but through a hard link it changes the store's file.
+
+mod activation;
+mod check;
+mod error;
+mod farm;
+mod foreign;
+mod merge;
+mod objects;
+mod place;
+mod python2;
+mod realize;
+mod record;
+mod reflink;
+mod remove;
+mod request;
+mod script;
+mod skeleton;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{EnvironmentStatus, check_against, check_environment, read_manifest};
+pub use error::EnvironmentError;
+pub use realize::realize_environment;
+pub use request::{
+    ActivationTemplate, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused, Replace,
+};

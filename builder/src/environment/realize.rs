@@ -1,0 +1,235 @@
+//! A request becomes an environment.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use pip_accel_schema::environment::{
+    ENVIRONMENT_MANIFEST_FILE, ENVIRONMENT_MANIFEST_FORMAT, EnvironmentManifest, EnvironmentPackage, LinkMode,
+};
+use pip_accel_schema::manifest::EntryPath;
+use pip_accel_schema::name::PackageName;
+
+use super::activation::Values;
+use super::check::{inspect, read_manifest};
+use super::error::EnvironmentError;
+use super::foreign;
+use super::merge::{LinkTree, MergeInput, Merger, Own, Places};
+use super::objects::ObjectDirectories;
+use super::place::{Occupant, Place, Staging};
+use super::remove::remove_tree;
+use super::request::{EnvironmentRequest, PackageTree, Realized};
+use super::script;
+use super::skeleton::{add_links_hook, headers_folder, skeleton, utf8};
+use super::write::{Context, Written, create_file, write_tree};
+
+/// Makes the environment of `request`: complete beside the destination, then swapped in.
+///
+/// # Errors
+/// See [`EnvironmentError`]. Whatever stood at the destination before still stands there.
+pub fn realize_environment(request: &EnvironmentRequest<'_>) -> Result<Realized, EnvironmentError> {
+    let packages = sorted_packages(request)?;
+    let place = Place::find(request.destination)?;
+    let result = realize_at(request, &packages, &place);
+    if result.is_err() {
+        place.abandon();
+    }
+    result
+}
+
+fn realize_at(
+    request: &EnvironmentRequest<'_>,
+    packages: &[PackageTree<'_>],
+    place: &Place,
+) -> Result<Realized, EnvironmentError> {
+    let occupant = place.occupant(request.replace)?;
+    let destination = utf8(request.scripts_prefix.unwrap_or(request.destination))?.trim_end_matches('/');
+    let name = destination.rsplit('/').next().unwrap_or_default();
+    let prompt: String =
+        request.prompt.as_deref().unwrap_or(name).chars().filter(|character| !character.is_control()).collect();
+    let mut skeleton = skeleton(request.python, Values { directory: destination, prompt: &prompt })?;
+    if request.link_mode == LinkMode::Symlink {
+        add_links_hook(&mut skeleton, request.python);
+    }
+    let inputs: Vec<MergeInput<'_>> = packages.iter().map(merge_input).collect();
+    let directories = ObjectDirectories(packages.iter().map(|package| package.directory).collect());
+    let headers = headers_folder(request.python);
+    let places = Places {
+        site_packages: &request.python.site_packages,
+        headers: &headers,
+        real_folders: request.link_mode != LinkMode::Symlink,
+    };
+    let mut merger = Merger::new(places, &inputs);
+    for folder in &skeleton.directories {
+        merger.own_directory(folder);
+    }
+    for (path, own) in &skeleton.files {
+        merger.own(path, own.clone());
+    }
+    let manifest_slot = Own::File { content: Cow::Borrowed(b""), executable: false };
+    merger.own(ENVIRONMENT_MANIFEST_FILE, manifest_slot);
+    let LinkTree { mut root, clashes, refused } = merger.merge(&directories)?;
+    // Reserved above, written last: its presence says that the environment is complete.
+    root.remove(ENVIRONMENT_MANIFEST_FILE);
+
+    let staging = place.stage()?;
+    let shebang = script::shebang(&format!("{destination}/bin/python"));
+    let link_prefixes = packages.iter().map(|package| utf8(package.link_prefix)).collect::<Result<Vec<_>, _>>()?;
+    let context = Context {
+        packages,
+        directories: &directories,
+        link_prefixes,
+        mode: request.link_mode,
+        shebang: &shebang,
+        site_packages: &request.python.site_packages,
+        link_farm: request.link_farm,
+    };
+    let Written { entries, files } = write_tree(&context, &root, staging.directory(), staging.path())?;
+    let mut manifest = new_manifest(request, packages)?;
+    manifest.clashes.clone_from(&clashes);
+    manifest.entries = entries;
+    manifest.entries.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+    write_manifest(&manifest, &staging)?;
+
+    let (foreign, foreign_lost) = foreign_entries(request, packages, &occupant, &staging)?;
+    let replaced = matches!(occupant, Occupant::Environment { .. });
+    let swapped = staging.install(occupant, request.replace)?;
+    let leftover = swapped.old.filter(|old| {
+        let result = remove_tree(old);
+        if let Err(error) = &result {
+            tracing::warn!(path = %old.display(), %error, "the old environment could not be removed");
+        }
+        result.is_err()
+    });
+    Ok(Realized { manifest, clashes, refused, foreign, foreign_lost, replaced, leftover, files })
+}
+
+fn merge_input<'a>(package: &PackageTree<'a>) -> MergeInput<'a> {
+    let PackageTree { name, plan, requested, direct_url, .. } = *package;
+    MergeInput { name, plan, requested, direct_url }
+}
+
+/// The packages by name, each checked.
+fn sorted_packages<'a>(request: &EnvironmentRequest<'a>) -> Result<Vec<PackageTree<'a>>, EnvironmentError> {
+    let mut packages = request.packages.to_vec();
+    packages.sort_by(|left, right| left.name.cmp(right.name));
+    if let Some(pair) = packages.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(EnvironmentError::Duplicate(pair[0].name.clone()));
+    }
+    packages.iter().try_for_each(check_plan)?;
+    if !request.python.executable.is_absolute() || EntryPath::parse(&request.python.site_packages).is_err() {
+        let reason = "its path or the path of its site-packages is not what it should be".to_owned();
+        return Err(EnvironmentError::Interpreter { path: request.python.executable.clone(), reason });
+    }
+    Ok(packages)
+}
+
+/// Plans come from wheels, and wheels from anyone.
+fn check_plan(package: &PackageTree<'_>) -> Result<(), EnvironmentError> {
+    let refuse = |what, text: &str, reason| EnvironmentError::Plan {
+        package: package.name.clone(),
+        what,
+        text: text.chars().take(100).collect(),
+        reason,
+    };
+    let is_name =
+        |text: &str| EntryPath::parse(text).is_ok() && !text.contains('/') && !text.contains(char::is_control);
+    let plan = package.plan;
+    if !is_name(&plan.dist_info) || !plan.dist_info.ends_with(".dist-info") {
+        return Err(refuse("the metadata folder", &plan.dist_info, "is not the name of a `.dist-info` folder"));
+    }
+    let scripts = plan.data_scripts.iter().map(|script| &script.name);
+    if let Some(name) = scripts.chain(plan.entry_points.iter().map(|entry| &entry.name)).find(|name| !is_name(name)) {
+        return Err(refuse("the script name", name, "is not a file name"));
+    }
+    for entry in &plan.entry_points {
+        for text in [&entry.module, &entry.attribute] {
+            if !script::is_dotted_name(text) {
+                return Err(refuse("the entry point", text, "is not a dotted name"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn new_manifest(
+    request: &EnvironmentRequest<'_>,
+    packages: &[PackageTree<'_>],
+) -> Result<EnvironmentManifest, EnvironmentError> {
+    let package = |package: &PackageTree<'_>| EnvironmentPackage {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        object: package.object,
+        dist_info: package.plan.dist_info.clone(),
+    };
+    Ok(EnvironmentManifest {
+        format: ENVIRONMENT_MANIFEST_FORMAT,
+        request: request.request_digest,
+        store: utf8(request.store_root)?.to_owned(),
+        python: utf8(&request.python.executable)?.to_owned(),
+        python_version: request.python.full_version.clone(),
+        link_mode: request.link_mode,
+        packages: packages.iter().map(package).collect(),
+        clashes: Vec::new(),
+        entries: Vec::new(),
+    })
+}
+
+fn write_manifest(manifest: &EnvironmentManifest, staging: &Staging<'_>) -> Result<(), EnvironmentError> {
+    let path = staging.path().join(ENVIRONMENT_MANIFEST_FILE);
+    let text =
+        serde_json::to_vec(manifest).map_err(|source| EnvironmentError::Manifest { path: path.clone(), source })?;
+    create_file(staging.directory(), ENVIRONMENT_MANIFEST_FILE, false)
+        .and_then(|mut file| file.write_all(&text))
+        .map_err(EnvironmentError::io("write", path))
+}
+
+/// The foreign entries of the old environment and, of those, the ones that were not kept though that was asked.
+fn foreign_entries(
+    request: &EnvironmentRequest<'_>,
+    packages: &[PackageTree<'_>],
+    occupant: &Occupant,
+    staging: &Staging<'_>,
+) -> Result<(Vec<String>, Vec<String>), EnvironmentError> {
+    let Occupant::Environment { directory, ours, .. } = occupant else { return Ok(Default::default()) };
+    let directory = directory.as_fd();
+    let mut foreign = if *ours {
+        match read_manifest(request.destination) {
+            Ok(Some(manifest)) => {
+                let status = inspect(directory, request.destination, &manifest.entries)?;
+                [status.foreign, status.changed].concat()
+            }
+            // Without a manifest nobody can tell what is foreign: nothing is lost only if nothing is to be kept.
+            Err(EnvironmentError::Manifest { .. }) if !request.keep_foreign => Vec::new(),
+            Ok(None) => Vec::new(),
+            Err(error) => return Err(error),
+        }
+    } else {
+        foreign_in_virtualenv(directory, request.destination, &request.python.site_packages)?
+    };
+    foreign.sort_unstable();
+    if !request.keep_foreign {
+        return Ok((foreign, Vec::new()));
+    }
+    let names: Vec<&PackageName> = packages.iter().map(|package| package.name).collect();
+    let mut lost = Vec::new();
+    for path in &foreign {
+        let kept = !foreign::is_metadata_of(path, &names)
+            && foreign::keep(directory, staging.directory(), path)
+                .map_err(EnvironmentError::io("keep", request.destination.join(path)))?;
+        if !kept {
+            lost.push(path.clone());
+        }
+    }
+    Ok((foreign, lost))
+}
+
+fn foreign_in_virtualenv(
+    directory: BorrowedFd<'_>,
+    path: &Path,
+    site_packages: &str,
+) -> Result<Vec<String>, EnvironmentError> {
+    let status = inspect(directory, path, &foreign::bare_virtualenv(site_packages))?;
+    Ok(status.foreign.into_iter().filter(|path| !foreign::is_standard(path)).collect())
+}
