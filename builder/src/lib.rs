@@ -4,4 +4,6 @@
 
 pub mod environment;
 pub mod index;
+pub mod lock;
+pub mod python;
 pub mod sandbox;

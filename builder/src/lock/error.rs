@@ -1,0 +1,163 @@
+//! What can be wrong with a lock. Everything that makes it no lock is reported at once, each with its line.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pip_accel_schema::digest::Sha256Digest;
+use pip_accel_schema::lock_file::LOCK_FILE_BYTES_MAX;
+use pip_accel_schema::name::{PackageName, PackageVersion};
+
+use super::read::{INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX};
+use crate::python::marker::MarkerError;
+
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// The file, as it was named.
+    pub file: Arc<Path>,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// Why a lock can't be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// A file can't be read.
+    #[error("the lock {} can't be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is beyond the limit.
+    #[error("the lock {} is longer than {LOCK_FILE_BYTES_MAX} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is no text.
+    #[error("{}:{line} is not UTF-8; save the lock as UTF-8", path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is not, from 1.
+        line: usize,
+    },
+    /// A line can't be read.
+    #[error("{span}: {reason}")]
+    Syntax {
+        /// Where.
+        span: Span,
+        /// What is wrong, naming the text.
+        reason: String,
+    },
+    /// A `-r` or `-c` that can't be followed.
+    #[error("{span}: {reason}")]
+    Include {
+        /// Where it stands.
+        span: Span,
+        /// Why.
+        reason: IncludeProblem,
+    },
+    /// Entries that are not locked, or contradict each other.
+    #[error("{}", describe(problems))]
+    Refused {
+        /// Each of them, in the order of the files.
+        problems: Vec<LockProblem>,
+    },
+}
+
+/// Why a `-r` or `-c` can't be followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IncludeProblem {
+    /// The file includes itself, by itself or through others.
+    #[error("`{0}` includes itself")]
+    Cycle(String),
+    /// Too deep or too many.
+    #[error("more than {INCLUDE_DEPTH_MAX} files deep or {INCLUDED_FILES_MAX} files in all are included")]
+    TooMany,
+    /// A URL.
+    #[error("`{0}` is not a local file; a lock has all its lines on this machine")]
+    Remote(String),
+}
+
+/// One entry that makes a file no lock.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{span}: {kind}")]
+pub struct LockProblem {
+    /// Where.
+    pub span: Span,
+    /// What.
+    pub kind: ProblemKind,
+}
+
+/// What is wrong with an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each is, the fields what they name")]
+pub enum ProblemKind {
+    #[error("`{name}{specifier}` is not pinned to one version")]
+    Unpinned { name: PackageName, specifier: String },
+    #[error("`{entry}` has no hash{}", if *has_others { " that can be used; pip-accel needs sha256" } else { "" })]
+    Unhashed { entry: String, has_others: bool },
+    #[error("`{entry}` has no hash; if the file is the right one, add `--hash=sha256:{digest}`")]
+    LocalUnhashed { entry: String, digest: Sha256Digest },
+    #[error("`-e {location}` is editable and can't be locked; build a wheel of it and name that")]
+    Editable { location: String },
+    #[error("`{location}` is under version control and can't be locked by a hash; name an archive of that revision")]
+    VersionControl { location: String },
+    #[error("`{location}` is neither http(s) nor a local file")]
+    Scheme { location: String },
+    #[error("`{location}` is a folder and can't be locked; build a wheel or an sdist of it and name that")]
+    Folder { location: String },
+    #[error("there is no file `{location}` (looked for at {})", path.display())]
+    NoFile { location: String, path: PathBuf },
+    #[error("`{location}` is not the file name of a wheel or an sdist")]
+    FileName { location: String },
+    #[error("{0}")]
+    Marker(MarkerError),
+    #[error("`{name}` is locked differently at {other}: {there} there, {here} here")]
+    Contradiction { name: String, here: String, there: String, other: Span },
+    #[error("`{entry}` and {other} have no hash in common")]
+    NoCommonHash { entry: String, other: Span },
+    #[error("`{name}=={version}` is not what the constraint at {other} allows: `{constraint}`")]
+    Constrained { name: PackageName, version: String, constraint: String, other: Span },
+    #[error("a constraint must be a name and versions")]
+    Constraint,
+    #[error("the build of {name} {version} is locked differently at {other}")]
+    BuildContradiction { name: PackageName, version: PackageVersion, other: Span },
+}
+
+impl ProblemKind {
+    /// Whether making the lock anew with hashes cures it.
+    const fn is_cured_by_locking(&self) -> bool {
+        matches!(self, Self::Unpinned { .. } | Self::Unhashed { .. })
+    }
+}
+
+/// Most problems that a message lists; the rest is counted.
+const PROBLEMS_SHOWN_MAX: usize = 50;
+
+fn describe(problems: &[LockProblem]) -> String {
+    let mut lines = vec!["the lock is refused:".to_owned()];
+    lines.extend(problems.iter().take(PROBLEMS_SHOWN_MAX).map(|problem| format!("  {problem}")));
+    if problems.len() > PROBLEMS_SHOWN_MAX {
+        lines.push(format!("  … and {} more", problems.len() - PROBLEMS_SHOWN_MAX));
+    }
+    if problems.iter().any(|problem| problem.kind.is_cured_by_locking()) {
+        lines.push(
+            "lock it with `uv pip compile --generate-hashes requirements.in -o requirements.lock` \
+             or `pip-compile --generate-hashes requirements.in -o requirements.lock`"
+                .to_owned(),
+        );
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,251 @@
+//! Locks: from a file and what it includes to pinned, hashed requirements ([`load`]), and to those that apply to one
+//! interpreter ([`LoadedLock::select`]).
+
+mod check;
+mod error;
+mod location;
+mod options;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
+use pip_accel_schema::encode::Encoder;
+use pip_accel_schema::interpreter::MarkerVariables;
+use pip_accel_schema::lock_file::BuildLock;
+use pip_accel_schema::name::{PackageName, PackageVersion};
+
+pub use error::{IncludeProblem, LockError, LockProblem, ProblemKind, Span};
+pub use options::{AllowedFormats, FindLinks, FormatControl, LockOptions, SourceUrl};
+pub use read::{Environment, INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX};
+
+use crate::python::marker::Marker;
+
+/// What a locked requirement points at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LockedTarget {
+    /// A version, to be looked up in an index.
+    Pin(PackageVersion),
+    /// A file at an `http` or `https` URL, without fragment.
+    Url(SourceUrl),
+    /// A wheel or sdist on this machine.
+    LocalFile(PathBuf),
+}
+
+/// One requirement: pinned and hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedRequirement {
+    /// The project; unknown for URLs and files whose name does not say it.
+    pub name: Option<PackageName>,
+    /// The version: the pin, or what the file name says.
+    pub version: Option<PackageVersion>,
+    /// What it points at.
+    pub target: LockedTarget,
+    /// Extras as written, sorted.
+    pub extras: Vec<String>,
+    /// When it applies.
+    pub marker: Option<Marker>,
+    /// SHA-256 of the files that may be used, sorted, at least one.
+    pub hashes: Vec<Sha256Digest>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+impl LockedRequirement {
+    /// What two entries must share to speak of the same thing.
+    fn key(&self) -> String {
+        match (&self.name, &self.target) {
+            (Some(name), _) => name.to_string(),
+            (None, LockedTarget::Pin(version)) => version.to_string(),
+            (None, LockedTarget::Url(url)) => url.to_string(),
+            (None, LockedTarget::LocalFile(path)) => path.display().to_string(),
+        }
+    }
+
+    fn encode(&self) -> [u8; 32] {
+        let mut encoder = Encoder::for_domain("pip-accel/locked-requirement/1");
+        encoder.optional_text(self.name.as_ref().map(PackageName::as_str));
+        // Where a file lies is not what it is: the hashes say that, and no credentials may get here.
+        match &self.target {
+            LockedTarget::Pin(version) => encoder.text("pin").text(version.as_str()),
+            LockedTarget::Url(url) => encoder.text("url").text(&location::file_name_of(url.expose())),
+            LockedTarget::LocalFile(path) => {
+                encoder.text("file").bytes(path.file_name().unwrap_or_default().as_encoded_bytes())
+            }
+        };
+        encoder.texts(self.extras.iter());
+        encoder.optional_text(self.marker.as_ref().map(Marker::as_str));
+        encoder.number(self.hashes.len() as u64);
+        for digest in &self.hashes {
+            encoder.bytes(digest.as_bytes());
+        }
+        encoder.finish()
+    }
+}
+
+impl fmt::Display for LockedRequirement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, &self.target) {
+            (Some(name), LockedTarget::Pin(version)) => write!(formatter, "{name}=={version}"),
+            (None, LockedTarget::Pin(version)) => write!(formatter, "=={version}"),
+            (Some(name), LockedTarget::Url(url)) => write!(formatter, "{name} @ {url}"),
+            (None, LockedTarget::Url(url)) => write!(formatter, "{url}"),
+            (_, LockedTarget::LocalFile(path)) => write!(formatter, "{}", path.display()),
+        }
+    }
+}
+
+/// One locked build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedBuild {
+    /// The project that is built.
+    pub name: PackageName,
+    /// Its version.
+    pub version: PackageVersion,
+    /// Its build requirements, each once.
+    pub requirements: Vec<LockedRequirement>,
+    /// Where the block begins.
+    pub span: Span,
+}
+
+impl LockedBuild {
+    /// The build requirements that apply to an interpreter.
+    #[must_use]
+    pub fn select(&self, variables: &MarkerVariables) -> Vec<LockedRequirement> {
+        let applies = |requirement: &&LockedRequirement| {
+            requirement.marker.as_ref().is_none_or(|marker| marker.eval(variables, &[]))
+        };
+        self.requirements.iter().filter(applies).cloned().collect()
+    }
+
+    fn encode(&self) -> [u8; 32] {
+        let mut encoder = Encoder::for_domain("pip-accel/locked-build/1");
+        encoder.text(self.name.as_str()).text(self.version.as_str());
+        encode_sorted(&mut encoder, self.requirements.iter().map(LockedRequirement::encode));
+        encoder.finish()
+    }
+}
+
+/// A lock with everything that it includes.
+#[derive(Debug, Clone)]
+pub struct LoadedLock {
+    /// Requirements of all markers, those that say the same merged, in the order of the files.
+    pub requirements: Vec<LockedRequirement>,
+    /// Option lines of all files.
+    pub options: LockOptions,
+    /// Locked builds, each project and version once.
+    pub build_locks: Vec<LockedBuild>,
+    /// Variables that are named but not set; their text stayed as it is.
+    pub unset_variables: Vec<String>,
+    /// Every file that was read, the lock itself first.
+    pub files: Vec<PathBuf>,
+    /// Over all that decides what an environment holds: requirements, formats, builds. Not over the order, the place of
+    /// the files, indexes or credentials.
+    pub digest: ValueDigest,
+    constraints: Vec<check::Constraint>,
+}
+
+/// Reads a lock, with variables such as `${TOKEN}` from `environment`.
+///
+/// # Errors
+/// A file can't be read, or has entries that are not locked: these are all reported at once.
+pub fn load(path: &Path, environment: &Environment<'_>) -> Result<LoadedLock, LockError> {
+    let raw = read::read_lock(path, environment)?;
+    let mut problems = Vec::new();
+    let requirements = check::lock_all(raw.requirements, &mut problems);
+    let requirements = check::merge(requirements, true, &mut problems);
+    let constraints = check::constraints(raw.constraints, &mut problems);
+    check::check_constraints(&requirements, &constraints, None, &mut problems);
+    let build_locks = lock_builds(raw.builds, &mut problems);
+    if !problems.is_empty() {
+        problems.sort_by_key(|problem| {
+            let file = raw.files.iter().position(|file| **file == *problem.span.file);
+            (file, problem.span.line)
+        });
+        return Err(LockError::Refused { problems });
+    }
+    let digest = digest(&requirements, &raw.options, &build_locks);
+    Ok(LoadedLock {
+        requirements,
+        options: raw.options,
+        build_locks,
+        unset_variables: raw.unset_variables.into_iter().collect(),
+        files: raw.files,
+        digest,
+        constraints,
+    })
+}
+
+impl LoadedLock {
+    /// The requirements whose markers hold for an interpreter, each project once.
+    ///
+    /// # Errors
+    /// [`LockError::Refused`] if two of them contradict each other or a constraint.
+    pub fn select(&self, variables: &MarkerVariables) -> Result<Vec<LockedRequirement>, LockError> {
+        let applies = |requirement: &&LockedRequirement| {
+            requirement.marker.as_ref().is_none_or(|marker| marker.eval(variables, &[]))
+        };
+        let mut problems = Vec::new();
+        let selected = self.requirements.iter().filter(applies).cloned().collect();
+        let selected = check::merge(selected, false, &mut problems);
+        check::check_constraints(&selected, &self.constraints, Some(variables), &mut problems);
+        if problems.is_empty() { Ok(selected) } else { Err(LockError::Refused { problems }) }
+    }
+
+    /// The locked build of a project and version, spelled in any way.
+    #[must_use]
+    pub fn build_lock(&self, name: &PackageName, version: &PackageVersion) -> Option<&LockedBuild> {
+        let is_same =
+            |build: &&LockedBuild| build.name == *name && crate::python::version::is_same(&build.version, version);
+        self.build_locks.iter().find(is_same)
+    }
+}
+
+fn lock_builds(builds: Vec<(BuildLock, Span)>, problems: &mut Vec<LockProblem>) -> Vec<LockedBuild> {
+    let mut locked: Vec<LockedBuild> = Vec::with_capacity(builds.len());
+    for (build, span) in builds {
+        let file = Arc::clone(&span.file);
+        let raw = build.requirements.into_iter().map(|requirement| {
+            let span = Span { file: Arc::clone(&file), line: requirement.line };
+            read::RawRequirement { requirement, span }
+        });
+        let requirements = check::merge(check::lock_all(raw.collect(), problems), true, problems);
+        let build = LockedBuild { name: build.name, version: build.version, requirements, span };
+        let known = locked
+            .iter()
+            .find(|known| known.name == build.name && crate::python::version::is_same(&known.version, &build.version));
+        match known {
+            None => locked.push(build),
+            Some(known) if known.encode() == build.encode() => {}
+            Some(known) => {
+                let (name, version) = (build.name.clone(), build.version.clone());
+                let kind = ProblemKind::BuildContradiction { name, version, other: known.span.clone() };
+                problems.push(LockProblem { span: build.span, kind });
+            }
+        }
+    }
+    locked
+}
+
+fn encode_sorted(encoder: &mut Encoder, parts: impl Iterator<Item = [u8; 32]>) {
+    let mut parts: Vec<[u8; 32]> = parts.collect();
+    parts.sort_unstable();
+    encoder.number(parts.len() as u64);
+    for part in parts {
+        encoder.bytes(&part);
+    }
+}
+
+fn digest(requirements: &[LockedRequirement], options: &LockOptions, builds: &[LockedBuild]) -> ValueDigest {
+    let mut encoder = Encoder::for_domain("pip-accel/lock/1");
+    encode_sorted(&mut encoder, requirements.iter().map(LockedRequirement::encode));
+    for texts in options.formats.texts() {
+        encoder.texts(texts.iter());
+    }
+    encode_sorted(&mut encoder, builds.iter().map(LockedBuild::encode));
+    ValueDigest::from_bytes(encoder.finish())
+}

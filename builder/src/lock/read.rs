@@ -1,0 +1,248 @@
+//! Files → items: reads a lock and what it includes, expands variables.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pip_accel_schema::lock_file::{
+    BuildLock, LOCK_FILE_BYTES_MAX, LockItem, LockOption, LockRequirement, RequirementTarget, parse,
+};
+use pip_accel_schema::requirement::excerpt;
+
+use super::error::{IncludeProblem, LockError, Span};
+use super::location::Location;
+use super::options::{FindLinks, LockOptions, SourceUrl};
+
+/// Deepest nesting of `-r` and `-c`; pip has no limit but real ones have three levels.
+pub const INCLUDE_DEPTH_MAX: usize = 20;
+
+/// Most files that one lock includes, each counted as often as it is included.
+pub const INCLUDED_FILES_MAX: usize = 500;
+
+/// Where variables come from: the name → its value.
+pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// A requirement and where it stands; variables are expanded.
+#[derive(Debug)]
+pub(super) struct RawRequirement {
+    pub(super) requirement: LockRequirement,
+    pub(super) span: Span,
+}
+
+/// Everything that the files of a lock hold.
+#[derive(Debug, Default)]
+pub(super) struct RawLock {
+    pub(super) requirements: Vec<RawRequirement>,
+    pub(super) constraints: Vec<RawRequirement>,
+    pub(super) builds: Vec<(BuildLock, Span)>,
+    pub(super) options: LockOptions,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) unset_variables: BTreeSet<String>,
+}
+
+/// Reads a lock with all that it includes.
+pub(super) fn read_lock(path: &Path, environment: &Environment<'_>) -> Result<RawLock, LockError> {
+    let mut reader = Reader { environment, lock: RawLock::default(), open: Vec::new() };
+    reader.read_file(path, false, None)?;
+    Ok(reader.lock)
+}
+
+struct Reader<'a> {
+    environment: &'a Environment<'a>,
+    lock: RawLock,
+    /// The files that are being read, the outermost first, links resolved.
+    open: Vec<PathBuf>,
+}
+
+impl Reader<'_> {
+    fn read_file(&mut self, path: &Path, as_constraints: bool, from: Option<&Span>) -> Result<(), LockError> {
+        let text = read_text(path)?;
+        let canonical = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if let Some(span) = from {
+            let include = |reason| LockError::Include { span: span.clone(), reason };
+            if self.open.contains(&canonical) {
+                return Err(include(IncludeProblem::Cycle(path.display().to_string())));
+            }
+            if self.open.len() >= INCLUDE_DEPTH_MAX || self.lock.files.len() >= INCLUDED_FILES_MAX {
+                return Err(include(IncludeProblem::TooMany));
+            }
+        }
+        self.open.push(canonical);
+        self.lock.files.push(path.to_owned());
+        let file: Arc<Path> = Arc::from(path);
+        let items = parse(&text).map_err(|error| {
+            let span = Span { file: Arc::clone(&file), line: error.line };
+            LockError::Syntax { span, reason: error.reason }
+        })?;
+        for item in items {
+            self.add_item(item, &file, as_constraints)?;
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    fn add_item(&mut self, item: LockItem, file: &Arc<Path>, as_constraints: bool) -> Result<(), LockError> {
+        let span = |line| Span { file: Arc::clone(file), line };
+        match item {
+            LockItem::Requirement(mut requirement) => {
+                let span = span(requirement.line);
+                if let RequirementTarget::Direct { location, .. } = &mut requirement.target {
+                    *location = self.expand(location);
+                }
+                let list = if as_constraints { &mut self.lock.constraints } else { &mut self.lock.requirements };
+                list.push(RawRequirement { requirement, span });
+            }
+            LockItem::Build(build) => {
+                let span = span(build.line);
+                self.lock.builds.push((build, span));
+            }
+            LockItem::Option(line, LockOption::Include(name)) => {
+                self.include(&self.expand_later(&name), &span(line), as_constraints)?;
+            }
+            LockItem::Option(line, LockOption::Constraint(name)) => {
+                self.include(&self.expand_later(&name), &span(line), true)?;
+            }
+            LockItem::Option(_, option) => self.add_option(option, file),
+        }
+        Ok(())
+    }
+
+    fn include(&mut self, name: &str, span: &Span, as_constraints: bool) -> Result<(), LockError> {
+        let folder = span.file.parent().unwrap_or(Path::new(""));
+        let remote = || LockError::Include { span: span.clone(), reason: IncludeProblem::Remote(excerpt(name)) };
+        let path = match Location::parse(name, folder) {
+            Location::Path(path) => path,
+            _ => return Err(remote()),
+        };
+        self.read_file(&path, as_constraints, Some(span))
+    }
+
+    fn add_option(&mut self, option: LockOption, file: &Path) {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        match option {
+            LockOption::IndexUrl(url) => {
+                let url = SourceUrl::new(self.expand(&url));
+                self.lock.options.index_url = (!self.lock.options.no_index).then_some(url);
+            }
+            LockOption::ExtraIndexUrl(url) => {
+                let url = SourceUrl::new(self.expand(&url));
+                if !self.lock.options.no_index {
+                    self.lock.options.extra_index_urls.push(url);
+                }
+            }
+            LockOption::NoIndex => {
+                self.lock.options.no_index = true;
+                self.lock.options.index_url = None;
+                self.lock.options.extra_index_urls.clear();
+            }
+            LockOption::FindLinks(links) => {
+                let links = self.expand(&links);
+                self.lock.options.find_links.push(match Location::parse(&links, folder) {
+                    Location::Path(path) => FindLinks::Path(path),
+                    _ => FindLinks::Url(SourceUrl::new(links)),
+                });
+            }
+            LockOption::TrustedHost(host) => {
+                let host = self.expand(&host);
+                self.lock.options.trusted_hosts.push(host);
+            }
+            LockOption::NoBinary(selection) => self.lock.options.formats.apply_no_binary(&selection),
+            LockOption::OnlyBinary(selection) => self.lock.options.formats.apply_only_binary(&selection),
+            LockOption::Include(_) | LockOption::Constraint(_) | LockOption::Ignored(_) => {}
+        }
+    }
+
+    fn expand(&mut self, text: &str) -> String {
+        expand_variables(text, self.environment, &mut |name| {
+            self.lock.unset_variables.insert(name.to_owned());
+        })
+    }
+
+    /// For names of files, whose absence says enough.
+    fn expand_later(&self, text: &str) -> String {
+        expand_variables(text, self.environment, &mut |_| {})
+    }
+}
+
+/// Replaces `${NAME}` as pip does: only names of `A-Z`, `0-9` and `_`; unset or empty ones stay as they are.
+fn expand_variables(text: &str, environment: &Environment<'_>, on_unset: &mut dyn FnMut(&str)) -> String {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, after) = rest.split_at(start);
+        expanded.push_str(before);
+        let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        let name = after[2..].split('}').next().unwrap_or_default();
+        let is_variable = !name.is_empty() && name.bytes().all(is_part) && after.len() > name.len() + 2;
+        if !is_variable {
+            expanded.push_str("${");
+            rest = &after[2..];
+            continue;
+        }
+        match environment(name).filter(|value| !value.is_empty()) {
+            Some(value) => expanded.push_str(&value),
+            None => {
+                on_unset(name);
+                expanded.push_str(&after[..name.len() + 3]);
+            }
+        }
+        rest = &after[name.len() + 3..];
+    }
+    expanded.push_str(rest);
+    expanded
+}
+
+fn read_text(path: &Path) -> Result<String, LockError> {
+    let read_error = |source| LockError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(read_error)?;
+    file.take(LOCK_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read_error)?;
+    if bytes.len() as u64 > LOCK_FILE_BYTES_MAX {
+        return Err(LockError::TooLong { path: path.to_owned() });
+    }
+    let encoding = |line| LockError::Encoding { path: path.to_owned(), line };
+    let order: Option<fn([u8; 2]) -> u16> = match bytes.as_slice() {
+        [0xff, 0xfe, ..] => Some(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => Some(u16::from_be_bytes),
+        _ => None,
+    };
+    // What `pip freeze > requirements.txt` writes in PowerShell; pip reads it too.
+    if let Some(order) = order {
+        let units = bytes.chunks(2).map(|pair| order([pair[0], pair.get(1).copied().unwrap_or(0)]));
+        return char::decode_utf16(units).collect::<Result<String, _>>().map_err(|_| encoding(1));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        encoding(good.iter().filter(|byte| **byte == b'\n').count() + 1)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_expand_as_in_pip() {
+        let environment = |name: &str| match name {
+            "A" => Some("1".to_owned()),
+            "B_2" => Some("${A}".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "lower" => Some("x".to_owned()),
+            _ => None,
+        };
+        for (text, expanded, unset) in [
+            ("x${A}y${A}", "x1y1", ""),
+            ("${B_2}", "${A}", ""),
+            ("${lower} $A ${ A} ${} ${A", "${lower} $A ${ A} ${} ${A", ""),
+            ("${EMPTY}${NO}", "${EMPTY}${NO}", "EMPTY NO"),
+            ("${${A}}", "${1}", ""),
+            ("é${A}é", "é1é", ""),
+        ] {
+            let mut missing = Vec::new();
+            let result = expand_variables(text, &environment, &mut |name| missing.push(name.to_owned()));
+            assert_eq!((result.as_str(), missing.join(" ").as_str()), (expanded, unset), "{text}");
+        }
+    }
+}
