@@ -2,8 +2,17 @@
 //!
 //! This crate knows no SQL, no layout inside the store and no terminal.
 
+pub mod build;
+mod cancel;
+pub mod doctor;
 pub mod environment;
+pub mod event;
 pub mod index;
 pub mod lock;
 pub mod python;
+pub mod realize;
+mod resolve;
 pub mod sandbox;
+pub mod session;
+
+pub use cancel::CancelToken;

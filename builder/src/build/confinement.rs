@@ -1,0 +1,65 @@
+//! With or without bubblewrap: the one place that looks at the user's choice.
+
+use std::ffi::OsStr;
+
+use super::unconfined;
+use crate::sandbox::{
+    CancelSignal, HostFacts, HostQuery, NoSandbox, OutputSink, SandboxError, SandboxOutcome, SandboxSpec, run,
+};
+use crate::session::{SandboxChoice, Session};
+
+/// Namespace of the remembered trial runs.
+const MEMO: &str = "sandbox-works/1";
+
+/// How programs that are not trusted are run.
+pub(crate) enum Confinement {
+    /// In bubblewrap.
+    Bubblewrap(HostFacts),
+    /// As the user, by the user's own wish.
+    Off,
+}
+
+impl Confinement {
+    /// Whether the user switched the sandbox off.
+    pub(crate) fn is_off(session: &Session) -> bool {
+        session.options.sandbox == SandboxChoice::None
+    }
+
+    /// What the session's choice means on this host.
+    ///
+    /// # Errors
+    /// When bubblewrap is wanted and no sandbox is possible.
+    pub(crate) async fn of(session: &Session) -> Result<Self, NoSandbox> {
+        match session.options.sandbox {
+            SandboxChoice::None => Ok(Self::Off),
+            SandboxChoice::Bubblewrap => Ok(Self::Bubblewrap(host_facts(session).await?)),
+        }
+    }
+
+    /// Runs `spec`; when this returns, nothing of it is alive.
+    pub(crate) async fn run(
+        &self,
+        spec: &SandboxSpec,
+        sink: &mut (dyn OutputSink + Send),
+        mut cancel: CancelSignal,
+    ) -> Result<SandboxOutcome, SandboxError> {
+        match self {
+            Self::Bubblewrap(host) => run(spec, host, sink, &mut cancel).await,
+            Self::Off => unconfined::run(spec, sink, &mut cancel).await,
+        }
+    }
+}
+
+/// The facts of this host. That a sandbox is possible is remembered as long as nothing it depends on changes, because
+/// the trial run takes ten milliseconds of every build; which files there are to show is read each time.
+async fn host_facts(session: &Session) -> Result<HostFacts, NoSandbox> {
+    let query = HostQuery { search_path: OsStr::new(&session.options.search_path) };
+    let key = HostFacts::cache_key(&query);
+    if let Ok(Some(_)) = session.store.memo_get(MEMO, key.as_bytes()) {
+        return HostFacts::read(&query);
+    }
+    let facts = HostFacts::probe(&query).await?;
+    // A store that can't remember costs the next build a trial run, nothing else.
+    drop(session.store.memo_put(MEMO, key.as_bytes(), b"works"));
+    Ok(facts)
+}

@@ -1,0 +1,137 @@
+//! Calling PEP 517 hooks inside the sandbox.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::confinement::Confinement;
+use super::failure::BuildStatus;
+use super::inputs::RequirementTrees;
+use super::place::{BuildPlace, remove_if_there};
+use crate::realize::error::ObtainError;
+use crate::sandbox::SandboxStatus;
+
+/// Largest result of a hook; a list of requirements has a few hundred bytes.
+const RESULT_BYTES_MAX: u64 = 1 << 20;
+
+/// Most further requirements that a backend may ask for.
+const REQUIREMENTS_MAX: usize = 1000;
+
+/// One hook of PEP 517.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// `get_requires_for_build_wheel`.
+    Requires,
+    /// `build_wheel`.
+    BuildWheel,
+}
+
+impl Hook {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Requires => "get_requires_for_build_wheel",
+            Self::BuildWheel => "build_wheel",
+        }
+    }
+}
+
+/// What the backend wants besides `build-system.requires`.
+pub(super) async fn required_by_backend(
+    place: &BuildPlace<'_>,
+    trees: &RequirementTrees,
+) -> Result<Vec<String>, ObtainError> {
+    let value = run(place, trees, (Hook::Requires, 0)).await?;
+    let texts = match value {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(items) if items.len() <= REQUIREMENTS_MAX => {
+            items.into_iter().map(|item| item.as_str().map(str::to_owned)).collect()
+        }
+        _ => None,
+    };
+    texts.ok_or_else(|| {
+        place.failure(BuildStatus::BadResult, "get_requires_for_build_wheel gave no list of texts".to_owned())
+    })
+}
+
+/// Runs `hook` on the build environment of `trees` (the `number`-th of this build) and gives its value.
+pub(super) async fn run(
+    place: &BuildPlace<'_>,
+    trees: &RequirementTrees,
+    (hook, number): (Hook, usize),
+) -> Result<Value, ObtainError> {
+    let session = &place.engine.session;
+    let mut spec = place.spec(trees, number)?;
+    let arguments = match hook {
+        Hook::Requires => Vec::new(),
+        Hook::BuildWheel => vec![place.inner("out")],
+    };
+    let backend = &place.sdist.build_system;
+    let job = json!({
+        "source": place.inner_source(),
+        "backend": backend.backend,
+        "backend_path": backend.backend_path,
+        "hook": hook.name(),
+        "arguments": arguments,
+        "config_settings": {},
+    });
+    let result_path = place.build().join("result.json");
+    place.write(&place.build().join("job.json"), job.to_string().as_bytes())?;
+    remove_if_there(&result_path).map_err(place.io_error(&result_path))?;
+    spec.argv.extend([place.inner("job.json").into(), place.inner("result.json").into()]);
+    let confinement = Confinement::of(session)
+        .await
+        .map_err(|source| ObtainError::NoSandbox { pin: place.pin.to_string(), source: Arc::new(source) })?;
+    let permit = place.engine.builds.acquire().await;
+    let mut sink = place;
+    let outcome = confinement.run(&spec, &mut sink, session.cancel.signal()).await.map_err(|source| {
+        place.close_log(&source.to_string());
+        ObtainError::Sandbox { pin: place.pin.to_string(), source: Arc::new(source) }
+    })?;
+    drop(permit);
+    check_status(place, &outcome.status)?;
+    read_result(place, &result_path)
+}
+
+fn check_status(place: &BuildPlace<'_>, status: &SandboxStatus) -> Result<(), ObtainError> {
+    let (status, reason) = match *status {
+        SandboxStatus::Exited { code: 0 } => return Ok(()),
+        SandboxStatus::Cancelled => return Err(ObtainError::Cancelled { pin: place.pin.to_string() }),
+        SandboxStatus::Exited { code } => {
+            (BuildStatus::Exited { code }, format!("the build backend exited with status {code}"))
+        }
+        SandboxStatus::Signalled { signal } => {
+            (BuildStatus::Signalled { signal }, format!("signal {signal} ended the build backend"))
+        }
+        SandboxStatus::TimedOut { limit } => {
+            (BuildStatus::TimedOut { limit }, format!("it ran longer than {} s (build-timeout)", limit.as_secs()))
+        }
+        SandboxStatus::Silent { limit } => (
+            BuildStatus::Silent { limit },
+            format!("it printed nothing for {} s (build-silence-timeout)", limit.as_secs()),
+        ),
+        SandboxStatus::LogTooLong { limit } => (
+            BuildStatus::LogTooLong { limit_bytes: limit },
+            format!("it printed more than {limit} bytes (build-log-max-bytes)"),
+        ),
+    };
+    Err(place.failure(status, reason))
+}
+
+/// Reads what the runner wrote; the build may have put anything there instead.
+fn read_result(place: &BuildPlace<'_>, path: &Path) -> Result<Value, ObtainError> {
+    let bad = |reason: &str| place.failure(BuildStatus::BadResult, reason.to_owned());
+    let regular = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+    if !regular {
+        return Err(bad("it left no result"));
+    }
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(place.io_error(path))?;
+    match file.take(RESULT_BYTES_MAX).read_to_string(&mut text) {
+        Ok(_) => {}
+        Err(_) => return Err(bad("its result can't be read")),
+    }
+    let mut result: Value = serde_json::from_str(&text).map_err(|_| bad("its result is no JSON"))?;
+    Ok(result.get_mut("value").map_or(Value::Null, Value::take))
+}

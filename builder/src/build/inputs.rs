@@ -1,0 +1,165 @@
+//! The build requirements of an sdist: which, locked how, and their trees.
+
+use std::sync::Arc;
+
+use pip_accel_schema::digest::Sha256Digest;
+use pip_accel_schema::encode::Encoder;
+use pip_accel_schema::interpreter::MarkerVariables;
+use pip_accel_schema::name::{PackageName, PackageVersion};
+use pip_accel_store::Object;
+use serde::{Deserialize, Serialize};
+
+use crate::lock::AllowedFormats;
+use crate::lock::LockedBuild;
+use crate::python::requirement::is_same;
+use crate::python::sdist::UnpackedSdist;
+use crate::realize::engine::{Engine, store_error};
+use crate::realize::error::ObtainError;
+use crate::realize::pin::{Pin, PinKey, Selection};
+use crate::resolve::resolve_build_requirements;
+
+/// Namespace of the remembered build requirements.
+const MEMO: &str = "build-requirements/1";
+
+/// What `builds`, the locked builds of a lock, say about `name` and `version`, sorted.
+#[must_use]
+pub fn build_lock_of(
+    builds: &[LockedBuild],
+    (name, version): (&PackageName, &PackageVersion),
+    markers: &MarkerVariables,
+) -> Option<Vec<LockedBuildRequirement>> {
+    let build = builds.iter().find(|build| build.name == *name && is_same(&build.version, version))?;
+    let mut locked: Vec<LockedBuildRequirement> = build
+        .select(markers)
+        .into_iter()
+        .filter_map(|requirement| {
+            // Build requirements that name a file instead of a release have no version to be locked by.
+            let version = requirement.version?;
+            Some(LockedBuildRequirement { name: requirement.name?, version, hashes: requirement.hashes })
+        })
+        .collect();
+    locked.sort();
+    Some(locked)
+}
+
+/// One locked build requirement.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LockedBuildRequirement {
+    /// The project.
+    pub name: PackageName,
+    /// The pinned version.
+    pub version: PackageVersion,
+    /// Allowed files, sorted.
+    pub hashes: Vec<Sha256Digest>,
+}
+
+/// The locked build requirements of one sdist with their trees, sorted by name.
+#[derive(Debug, Clone, Default)]
+pub struct RequirementTrees {
+    members: Vec<(LockedBuildRequirement, Object)>,
+}
+
+impl RequirementTrees {
+    /// The trees.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.members.iter().map(|(_, object)| object)
+    }
+
+    /// What is locked.
+    #[must_use]
+    pub fn locked(&self) -> Vec<LockedBuildRequirement> {
+        self.members.iter().map(|(locked, _)| locked.clone()).collect()
+    }
+}
+
+fn memo_key(engine: &Engine, selection: &Selection) -> [u8; 32] {
+    let mut encoder = Encoder::for_domain("pip-accel/build-requirements-memo/1");
+    encoder.bytes(selection.sha256.as_bytes()).bytes(engine.session.interpreter_identity().as_bytes());
+    encoder.finish()
+}
+
+/// The requirements that the lock or an earlier build fixed (then `true`: nothing is missing), else those
+/// that `pyproject.toml` names, resolved now.
+pub(super) async fn remembered_or_static(
+    engine: &Arc<Engine>,
+    pin: &Pin,
+    selection: &Selection,
+    sdist: &UnpackedSdist,
+) -> Result<(RequirementTrees, bool), ObtainError> {
+    if let Some(locked) = fixed(engine, pin, selection)? {
+        return Ok((trees(engine, (pin, selection), locked).await?, true));
+    }
+    let locked = resolve(engine, pin, &sdist.build_system.requires).await?;
+    Ok((trees(engine, (pin, selection), locked).await?, false))
+}
+
+fn fixed(
+    engine: &Engine,
+    pin: &Pin,
+    selection: &Selection,
+) -> Result<Option<Vec<LockedBuildRequirement>>, ObtainError> {
+    if let Some(locked) = engine.build_lock(pin) {
+        return Ok(Some(locked));
+    }
+    let memo = engine.session.store.memo_get(MEMO, &memo_key(engine, selection)).map_err(store_error(pin))?;
+    Ok(memo.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// Adds what the backend asked for and remembers the whole.
+pub(super) async fn with_more(
+    engine: &Arc<Engine>,
+    pin: &Pin,
+    selection: &Selection,
+    (sdist, have, more): (&UnpackedSdist, RequirementTrees, Vec<String>),
+) -> Result<RequirementTrees, ObtainError> {
+    let trees = if more.is_empty() {
+        have
+    } else {
+        let mut requirements = sdist.build_system.requires.clone();
+        requirements.extend(more);
+        let locked = resolve(engine, pin, &requirements).await?;
+        trees(engine, (pin, selection), locked).await?
+    };
+    let value = serde_json::to_vec(&trees.locked()).expect("requirements have no map with odd keys");
+    engine.session.store.memo_put(MEMO, &memo_key(engine, selection), &value).map_err(store_error(pin))?;
+    Ok(trees)
+}
+
+async fn resolve(
+    engine: &Arc<Engine>,
+    pin: &Pin,
+    requirements: &[String],
+) -> Result<Vec<LockedBuildRequirement>, ObtainError> {
+    if requirements.is_empty() {
+        return Ok(Vec::new());
+    }
+    resolve_build_requirements(engine, pin, requirements).await
+}
+
+async fn trees(
+    engine: &Arc<Engine>,
+    (parent, selection): (&Pin, &Selection),
+    mut locked: Vec<LockedBuildRequirement>,
+) -> Result<RequirementTrees, ObtainError> {
+    locked.sort();
+    let build = PinKey::of_build(&selection.sha256, engine.session.interpreter_identity());
+    let mut work = tokio::task::JoinSet::new();
+    for (position, requirement) in locked.iter().enumerate() {
+        let engine = Arc::clone(engine);
+        let pin = Pin {
+            name: requirement.name.clone(),
+            version: Some(requirement.version.clone()),
+            hashes: requirement.hashes.clone(),
+            direct: None,
+            // The lock's --no-binary speaks of what is installed; build requirements come as wheels where they can.
+            formats: AllowedFormats { wheels: true, sdists: true },
+        };
+        work.spawn(async move { engine.tree(&pin, Some(build)).await.map(|obtained| (position, obtained.object)) });
+    }
+    let mut objects = Vec::with_capacity(locked.len());
+    while let Some(result) = work.join_next().await {
+        objects.push(result.unwrap_or_else(|_| Err(ObtainError::Worker { pin: parent.to_string() }))?);
+    }
+    objects.sort_by_key(|(position, _)| *position);
+    Ok(RequirementTrees { members: locked.into_iter().zip(objects.into_iter().map(|(_, object)| object)).collect() })
+}

@@ -1,0 +1,262 @@
+//! From an sdist to a tree: build requirements, PEP 517 hooks in the sandbox, the wheel into the store.
+//!
+//! The steps of one build, all under the store's lock for this sdist and interpreter, so that processes which
+//! start together build it once:
+//!
+//! 1. the source object, unpacked into a private scratch directory;
+//! 2. the locked build requirements: from the lock's `#: build` lines, else remembered, else resolved and remembered;
+//! 3. their trees as an environment of links, mounted read-only (`hooks`);
+//! 4. `get_requires_for_build_wheel`, which may add requirements and repeat 2 and 3 (`inputs`);
+//! 5. the recipe; if a realisation of it exists nothing is built;
+//! 6. `build_wheel`, then the wheel is unpacked, checked and published like any other.
+
+mod confinement;
+mod failure;
+mod hooks;
+mod inputs;
+mod place;
+mod recipe;
+mod single;
+mod unconfined;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use pip_accel_schema::digest::ValueDigest;
+use pip_accel_schema::encode::Encoder;
+use pip_accel_schema::manifest::Provenance;
+use pip_accel_schema::name::PackageVersion;
+use pip_accel_schema::recipe::Recipe;
+use pip_accel_schema::store_path::{ObjectId, StorePath};
+use pip_accel_schema::wheel::WheelFileName;
+use pip_accel_store::{NewObject, Object, Scratch, StoreError};
+
+pub(crate) use confinement::Confinement;
+pub use failure::{BuildFailure, BuildStatus};
+pub use inputs::{LockedBuildRequirement, RequirementTrees, build_lock_of};
+pub use recipe::{BuildLockOf, remembered_recipe, sandbox_policy};
+pub use single::{BuildTarget, BuildTargetError, build_one};
+
+use crate::event::Event;
+use crate::index::PublishedFile;
+use crate::python::interpreter::supports_builds;
+use crate::python::requirement::satisfies_pin;
+use crate::python::sdist::{UnpackedSdist, unpack_sdist};
+use crate::realize::engine::{Engine, How, Obtained, joined, store_error};
+use crate::realize::error::ObtainError;
+use crate::realize::pin::{Pin, PinKey, Selection};
+use crate::session::{SandboxChoice, Session};
+use hooks::Hook;
+use place::BuildPlace;
+
+/// What stands in for the digest of system inputs until builds are traced: one value for all builds of a recipe.
+fn untraced_system_inputs() -> ValueDigest {
+    ValueDigest::from_bytes(Encoder::for_domain("pip-accel/system-inputs/untraced").finish())
+}
+
+/// The newest object that was built from `recipe`.
+///
+/// # Errors
+/// The store's.
+pub fn realised(session: &Session, recipe: &Recipe) -> Result<Option<Object>, StoreError> {
+    Ok(session.lease.take_realisations(&recipe.id())?.into_iter().next())
+}
+
+/// The tree of the sdist that `selection` names, built unless the store has it.
+pub(crate) async fn obtain_built(
+    engine: &Arc<Engine>,
+    pin: &Pin,
+    (selection, published): (&Selection, Option<PublishedFile>),
+    build: bool,
+) -> Result<Obtained, ObtainError> {
+    if let Some(object) = built_before(engine, pin, selection)? {
+        return Ok(Obtained { object, how: How::Store });
+    }
+    supports_builds(&engine.session.python.interpreter)
+        .map_err(|source| ObtainError::Unsupported { pin: pin.to_string(), source: Arc::new(source) })?;
+    let (source, _) = engine.source(pin, selection, published).await?;
+    engine.touch(source.id);
+    let identity = engine.session.interpreter_identity();
+    engine.note_need((pin.key(identity), PinKey::of_build(&selection.sha256, identity)), pin)?;
+    let key = format!("build {} {identity}", selection.sha256);
+    let lock = engine.lock(pin, &key).await?;
+    if let Some(object) = built_before(engine, pin, selection)? {
+        return Ok(Obtained { object, how: How::Store });
+    }
+    if build && engine.session.options.sandbox == SandboxChoice::None {
+        let warning = format!("{pin} is built without a sandbox: its build can read and change whatever you can");
+        engine.session.report(Event::Warning(warning));
+    }
+    let work = Build { engine, pin, selection, source: &source, only_inputs: !build };
+    let result = Box::pin(work.run()).await;
+    drop(lock);
+    result
+}
+
+fn built_before(engine: &Engine, pin: &Pin, selection: &Selection) -> Result<Option<Object>, ObtainError> {
+    let error = store_error(pin);
+    let locked = engine.build_lock(pin);
+    match remembered_recipe(&engine.session, &selection.sha256, locked.as_deref()).map_err(&error)? {
+        None => Ok(None),
+        Some(recipe) => Ok(realised(&engine.session, &recipe).map_err(&error)?.filter(|object| pin.is_met_by(object))),
+    }
+}
+
+struct Build<'a> {
+    engine: &'a Arc<Engine>,
+    pin: &'a Pin,
+    selection: &'a Selection,
+    source: &'a Object,
+    /// Whether the build itself is left out: its source and inputs are all that is wanted.
+    only_inputs: bool,
+}
+
+impl Build<'_> {
+    async fn run(&self) -> Result<Obtained, ObtainError> {
+        let session = &self.engine.session;
+        let scratch = session.store.scratch("build").map_err(store_error(self.pin))?;
+        let sdist = self.unpack(&scratch).await?;
+        self.check_name(&sdist)?;
+        let version = self.pin.version.clone().or_else(|| sdist.metadata.as_ref().map(|told| told.version.clone()));
+        let place = BuildPlace::new(self.engine, self.pin, version, (&scratch, &sdist))?;
+        let (inputs, recipe) = self.inputs(&place, &sdist).await?;
+        if let Some(object) = realised(session, &recipe).map_err(store_error(self.pin))? {
+            self.remember(&recipe).map_err(store_error(self.pin))?;
+            return Ok(Obtained { object, how: How::Store });
+        }
+        if self.only_inputs {
+            return Ok(Obtained { object: self.source.clone(), how: How::Fetched });
+        }
+        let wheel = self.build_wheel(&place, &inputs).await?;
+        let object = self.import(&wheel, &place, recipe).await?;
+        Ok(Obtained { object, how: How::Built })
+    }
+
+    fn remember(&self, recipe: &Recipe) -> Result<(), StoreError> {
+        let locked = self.engine.build_lock(self.pin);
+        recipe::remember(&self.engine.session, (&self.selection.sha256, locked.as_deref()), recipe)
+    }
+
+    async fn unpack(&self, scratch: &Scratch) -> Result<UnpackedSdist, ObtainError> {
+        let file_name = self.selection.file_name.clone();
+        let archive = match &self.source.provenance {
+            Provenance::Source { file_name, .. } => self.source.path.join(file_name),
+            Provenance::Wheel { .. } | Provenance::Build { .. } => self.source.path.join(&file_name),
+        };
+        let destination = scratch.path().join("build").join("src");
+        let work = tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&destination).map_err(|source| ObtainError::Scratch {
+                pin: file_name.clone(),
+                path: destination.clone(),
+                source: Arc::new(source),
+            })?;
+            unpack_sdist(&archive, &file_name, &destination)
+                .map_err(|source| ObtainError::Sdist { file_name, source: Arc::new(source) })
+        });
+        joined(work, &self.pin.to_string()).await
+    }
+
+    fn check_name(&self, sdist: &UnpackedSdist) -> Result<(), ObtainError> {
+        match &sdist.metadata {
+            Some(told) if told.name != self.pin.name || !self.is_version(&told.version) => {
+                Err(ObtainError::SdistIdentity {
+                    pin: self.pin.to_string(),
+                    file_name: self.selection.file_name.clone(),
+                    found: format!("{}=={}", told.name, told.version),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_version(&self, found: &PackageVersion) -> bool {
+        self.pin.version.as_ref().is_none_or(|version| satisfies_pin(version, found))
+    }
+
+    /// The trees of the build requirements and the recipe that follows from them.
+    async fn inputs(
+        &self,
+        place: &BuildPlace<'_>,
+        sdist: &UnpackedSdist,
+    ) -> Result<(RequirementTrees, Recipe), ObtainError> {
+        let session = &self.engine.session;
+        let (trees, complete) = inputs::remembered_or_static(self.engine, self.pin, self.selection, sdist).await?;
+        let trees = if complete {
+            trees
+        } else {
+            let more = hooks::required_by_backend(place, &trees).await?;
+            inputs::with_more(self.engine, self.pin, self.selection, (sdist, trees, more)).await?
+        };
+        let version = place.label_version();
+        let recipe = recipe::of(session, (&self.pin.name, &version), &self.selection.sha256, &trees);
+        Ok((trees, recipe))
+    }
+
+    async fn build_wheel(&self, place: &BuildPlace<'_>, inputs: &RequirementTrees) -> Result<PathBuf, ObtainError> {
+        let version = place.label_version();
+        let session = &self.engine.session;
+        session.report(Event::BuildStarted { name: self.pin.name.clone(), version: version.clone() });
+        let started = Instant::now();
+        let result = hooks::run(place, inputs, (Hook::BuildWheel, 1)).await;
+        session.report(Event::BuildFinished {
+            name: self.pin.name.clone(),
+            version,
+            duration: started.elapsed(),
+            good: result.is_ok(),
+        });
+        let value = result?;
+        let output = place.output();
+        if !output.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(place.failure(BuildStatus::BadResult, "it replaced its output folder".to_owned()));
+        }
+        let wheel = value.as_str().map(Path::new).and_then(Path::file_name).map(|name| output.join(name));
+        let Some(wheel) = wheel.filter(|path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())) else {
+            return Err(place.failure(BuildStatus::BadResult, "the backend named no wheel that exists".to_owned()));
+        };
+        Ok(wheel)
+    }
+
+    async fn import(&self, wheel: &Path, place: &BuildPlace<'_>, recipe: Recipe) -> Result<Object, ObtainError> {
+        let session = &self.engine.session;
+        let file_name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let parsed: WheelFileName = file_name.parse().map_err(|error| {
+            place.failure(BuildStatus::BadResult, format!("it made a wheel with a bad name: {error}"))
+        })?;
+        if session.tags().rank(&parsed).is_none() {
+            let reason = format!("it made `{file_name}`, which this interpreter can't use");
+            return Err(place.failure(BuildStatus::BadResult, reason));
+        }
+        let imported = self.engine.import(&file_name, &parsed, wheel.to_owned()).await;
+        let (tree, imported) = imported.map_err(|error| match &error {
+            // Only what the wheel itself is to blame for is the build's failure; a full disk is not.
+            ObtainError::Wheel { source, .. } if !source.is_of_the_store() => {
+                let reason = format!("it made a wheel that is refused: {}", source.fault);
+                place.failure(BuildStatus::BadResult, reason)
+            }
+            _ => error,
+        })?;
+        let metadata = imported.metadata;
+        let same_version = place.version.as_ref().is_none_or(|version| satisfies_pin(version, &metadata.version));
+        if metadata.name != self.pin.name || !same_version {
+            let found = format!("it made a wheel of `{}=={}`, not of `{}`", metadata.name, metadata.version, self.pin);
+            return Err(place.failure(BuildStatus::BadResult, found));
+        }
+        let bytecode_tag = session.python.interpreter.bytecode_tag.clone();
+        let system_inputs = untraced_system_inputs();
+        let id = ObjectId::of_build(&recipe.id(), &system_inputs, &bytecode_tag);
+        let new = NewObject {
+            tree,
+            path: StorePath::new(id, &metadata.name, &metadata.version, Some(&parsed.tags_text())),
+            name: metadata.name,
+            version: metadata.version,
+            provenance: Provenance::Build { file_name, recipe: Box::new(recipe.clone()), system_inputs, bytecode_tag },
+            references: Vec::new(),
+            link_plan: Some(imported.link_plan),
+        };
+        let objects = self.engine.publisher.publish(self.pin, vec![new]).await?;
+        self.remember(&recipe).map_err(store_error(self.pin))?;
+        place.succeeded(recipe.id())?;
+        Ok(objects.into_iter().next().expect("publishing returns an object for each it was given"))
+    }
+}

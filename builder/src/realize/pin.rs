@@ -1,0 +1,120 @@
+//! One package that is wanted: a name, a version, the hashes that are allowed.
+
+use std::fmt;
+
+use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
+use pip_accel_schema::encode::Encoder;
+use pip_accel_schema::name::{PackageName, PackageVersion};
+use pip_accel_store::Object;
+use serde::{Deserialize, Serialize};
+
+use crate::index::SafeUrl;
+use crate::lock::AllowedFormats;
+use crate::python::requirement::satisfies_pin;
+
+/// A file that the lock names by its place instead of by an index.
+#[derive(Debug, Clone)]
+pub struct DirectFile {
+    /// Where it lies: `https:`, `http:` or `file:`.
+    pub url: SafeUrl,
+    /// Its file name, decoded.
+    pub file_name: String,
+}
+
+/// One wanted package.
+#[derive(Debug, Clone)]
+pub struct Pin {
+    /// The project.
+    pub name: PackageName,
+    /// The version; unknown for a direct sdist whose name doesn't tell.
+    pub version: Option<PackageVersion>,
+    /// Allowed files, sorted; never empty.
+    pub hashes: Vec<Sha256Digest>,
+    /// The file, when the lock names it.
+    pub direct: Option<DirectFile>,
+    /// Wheel or sdist.
+    pub formats: AllowedFormats,
+}
+
+impl Pin {
+    /// The key under which the choice of a file for this pin and `interpreter` is remembered.
+    #[must_use]
+    pub fn key(&self, interpreter: &ValueDigest) -> PinKey {
+        let mut encoder = Encoder::for_domain("pip-accel/pin/1");
+        encoder.bytes(interpreter.as_bytes()).text(self.name.as_str());
+        encoder.optional_text(self.version.as_ref().map(PackageVersion::as_str));
+        encoder.number(u64::from(self.formats.wheels)).number(u64::from(self.formats.sdists));
+        encoder.optional_text(self.direct.as_ref().map(|direct| direct.file_name.as_str()));
+        encoder.number(self.hashes.len() as u64);
+        for hash in &self.hashes {
+            encoder.bytes(hash.as_bytes());
+        }
+        PinKey(encoder.finish())
+    }
+
+    /// Whether `object` is of the project and version that the pin names.
+    #[must_use]
+    pub fn is_met_by(&self, object: &Object) -> bool {
+        object.name == self.name && self.version.as_ref().is_none_or(|version| satisfies_pin(version, &object.version))
+    }
+
+    /// The version for names of files and objects; a direct sdist's version is known only after its build.
+    #[must_use]
+    pub fn label_version(&self) -> PackageVersion {
+        self.version.clone().unwrap_or_else(|| "0+unknown".parse().expect("a constant version is valid"))
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.version, &self.direct) {
+            (Some(version), _) => write!(formatter, "{}=={version}", self.name),
+            (None, Some(direct)) => write!(formatter, "{} @ {}", self.name, direct.url),
+            (None, None) => write!(formatter, "{}", self.name),
+        }
+    }
+}
+
+/// Identity of a pin for one interpreter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PinKey([u8; 32]);
+
+impl PinKey {
+    /// The build of the sdist `source` for `interpreter`, whichever pins mean it.
+    #[must_use]
+    pub fn of_build(source: &Sha256Digest, interpreter: &ValueDigest) -> Self {
+        let mut encoder = Encoder::for_domain("pip-accel/build-node/1");
+        encoder.bytes(source.as_bytes()).bytes(interpreter.as_bytes());
+        Self(encoder.finish())
+    }
+
+    /// The bytes, for a memo's key.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// Whether a chosen file is unpacked or built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChosenKind {
+    /// A published wheel.
+    Wheel,
+    /// An sdist.
+    Sdist,
+}
+
+/// The file chosen for a pin; remembered, because the same pin always gives the same file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Its published name.
+    pub file_name: String,
+    /// Its SHA-256, one of the pin's.
+    pub sha256: Sha256Digest,
+    /// Wheel or sdist.
+    pub kind: ChosenKind,
+    /// Why its author withdrew it (PEP 592), if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yanked: Option<String>,
+}

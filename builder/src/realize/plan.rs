@@ -1,0 +1,105 @@
+//! What a lock means for one interpreter, and which of it the store has: no network, no thread.
+
+use pip_accel_schema::store_path::ObjectId;
+use pip_accel_store::Object;
+
+use super::error::RealizeError;
+use super::pin::{ChosenKind, DirectFile, Pin, Selection};
+use super::select::remembered;
+use crate::build::{build_lock_of, realised, remembered_recipe};
+use crate::index::SafeUrl;
+use crate::lock::{LoadedLock, LockedRequirement, LockedTarget};
+use crate::session::Session;
+
+/// One package of a plan.
+#[derive(Debug, Clone)]
+pub struct PlannedPackage {
+    /// What is wanted.
+    pub pin: Pin,
+    /// The file it means, where that is remembered.
+    pub selection: Option<Selection>,
+    /// Its tree, where the store has it.
+    pub object: Option<Object>,
+}
+
+/// The packages of an environment in the order of the lock.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The packages.
+    pub packages: Vec<PlannedPackage>,
+}
+
+impl Plan {
+    /// How many trees the store has.
+    #[must_use]
+    pub fn in_store(&self) -> usize {
+        self.packages.iter().filter(|package| package.object.is_some()).count()
+    }
+
+    pub(super) fn make(session: &Session, lock: &LoadedLock) -> Result<Self, RealizeError> {
+        let selected = lock.select(&session.python.interpreter.markers).map_err(RealizeError::Lock)?;
+        let mut packages = Vec::with_capacity(selected.len());
+        for requirement in selected {
+            packages.push(PlannedPackage { pin: pin_of(session, requirement)?, selection: None, object: None });
+        }
+        let mut plan = Self { packages };
+        plan.look_up(session, lock)?;
+        Ok(plan)
+    }
+
+    /// Finds the trees: wheels by their computed ids in one transaction, builds by their remembered recipes.
+    fn look_up(&mut self, session: &Session, lock: &LoadedLock) -> Result<(), RealizeError> {
+        let tag = &session.python.interpreter.bytecode_tag;
+        let mut wheels: Vec<(usize, ObjectId)> = Vec::with_capacity(self.packages.len());
+        for (position, package) in self.packages.iter_mut().enumerate() {
+            let key = package.pin.key(session.interpreter_identity());
+            package.selection = remembered(session, &key)?;
+            match &package.selection {
+                Some(selection) if selection.kind == ChosenKind::Wheel => {
+                    wheels.push((position, ObjectId::of_wheel(&selection.sha256, tag)));
+                }
+                Some(selection) => {
+                    let markers = &session.python.interpreter.markers;
+                    let version = package.pin.version.as_ref();
+                    let locked = version
+                        .and_then(|version| build_lock_of(&lock.build_locks, (&package.pin.name, version), markers));
+                    if let Some(recipe) = remembered_recipe(session, &selection.sha256, locked.as_deref())? {
+                        package.object = realised(session, &recipe)?.filter(|object| package.pin.is_met_by(object));
+                    }
+                }
+                None => {}
+            }
+        }
+        let ids: Vec<ObjectId> = wheels.iter().map(|(_, id)| *id).collect();
+        for ((position, _), object) in wheels.iter().zip(session.lease.take(&ids)?) {
+            // A hash alone does not make one project another: then the engine looks closer and says so.
+            let package = &mut self.packages[*position];
+            package.object = object.filter(|object| package.pin.is_met_by(object));
+        }
+        Ok(())
+    }
+}
+
+fn pin_of(session: &Session, requirement: LockedRequirement) -> Result<Pin, RealizeError> {
+    let place = requirement.to_string();
+    let unusable = |reason: &'static str| RealizeError::Place { place: place.clone(), reason };
+    let (name, hashes) = (requirement.name, requirement.hashes);
+    let url = match &requirement.target {
+        LockedTarget::Pin(_) => None,
+        LockedTarget::Url(url) => Some(url::Url::parse(url.expose()).map_err(|_| unusable("is not a URL"))?),
+        LockedTarget::LocalFile(path) => {
+            Some(url::Url::from_file_path(path).map_err(|()| unusable("is not an absolute path"))?)
+        }
+    };
+    let direct = match url {
+        None => None,
+        Some(url) => {
+            let url = SafeUrl::from(url);
+            let file_name = url.last_segment().ok_or_else(|| unusable("names no file"))?;
+            Some(DirectFile { url, file_name })
+        }
+    };
+    let name = name.ok_or_else(|| unusable("does not tell its project; write `NAME @ ` before it"))?;
+    let formats = session.options.formats.allowed(&name);
+    Ok(Pin { name, version: requirement.version, hashes, direct, formats })
+}

@@ -1,0 +1,82 @@
+//! Resolving build requirements: names and ranges in, pins with hashes out.
+//!
+//! Resolution is not this tool's trade. It is a [`Resolver`] that runs another program; today [`uv::Uv`].
+
+mod uv;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin as Pinned;
+use std::sync::Arc;
+
+use pip_accel_schema::lock_file::LockSyntaxError;
+
+use crate::build::LockedBuildRequirement;
+use crate::realize::engine::Engine;
+use crate::realize::error::ObtainError;
+use crate::realize::pin::Pin;
+use crate::sandbox::SandboxError;
+
+/// Why requirements could not be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The resolver ran and found no solution.
+    #[error("the resolver found no solution ({status}):\n{output}")]
+    NoSolution {
+        /// How it ended.
+        status: String,
+        /// Its last lines.
+        output: String,
+    },
+    /// The sandbox failed.
+    #[error("the resolver can't run in the sandbox")]
+    Sandbox(#[from] SandboxError),
+    /// A file of the exchange with the resolver failed.
+    #[error("cannot use `{path}`")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The resolver's answer can't be read.
+    #[error("the resolver's answer can't be read")]
+    Answer(#[from] LockSyntaxError),
+    /// The resolver's answer has a line that is no pin with hashes.
+    #[error("the resolver's answer has no pin with hashes in line {line}")]
+    Unpinned {
+        /// The line, from 1.
+        line: usize,
+    },
+}
+
+/// What is to be resolved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResolveRequest<'a> {
+    /// The package whose build needs it.
+    pub pin: &'a Pin,
+    /// PEP 508 requirements.
+    pub requirements: &'a [String],
+}
+
+/// The future of a resolution.
+pub(crate) type Resolving<'a> =
+    Pinned<Box<dyn Future<Output = Result<Vec<LockedBuildRequirement>, ObtainError>> + Send + 'a>>;
+
+/// Something that turns requirements into pins with hashes for the session's interpreter.
+pub(crate) trait Resolver: Send + Sync {
+    /// Resolves `request`.
+    fn resolve<'a>(&'a self, engine: &'a Arc<Engine>, request: ResolveRequest<'a>) -> Resolving<'a>;
+}
+
+/// Resolves the build requirements of `pin` with the session's resolver.
+pub(crate) async fn resolve_build_requirements(
+    engine: &Arc<Engine>,
+    pin: &Pin,
+    requirements: &[String],
+) -> Result<Vec<LockedBuildRequirement>, ObtainError> {
+    if engine.session.options.offline {
+        return Err(ObtainError::OfflineResolution { pin: pin.to_string(), requirements: requirements.join(", ") });
+    }
+    uv::Uv.resolve(engine, ResolveRequest { pin, requirements }).await
+}

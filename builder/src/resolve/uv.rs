@@ -1,0 +1,256 @@
+//! Resolution by uv's command line, in a sandbox that has the network but no home and nothing of the store.
+//!
+//! uv comes as a wheel through this store like any other package, at one version and by hash, unless the user names
+//! a program. It reads metadata, and for sdists runs their build backends: hence the sandbox. Index URLs may hold
+//! passwords and therefore go through the environment, never through arguments that other users can read.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pip_accel_schema::digest::Sha256Digest;
+use pip_accel_schema::link_plan::SCRIPTS_FOLDER;
+use pip_accel_schema::lock_file::{self, LockItem, RequirementTarget};
+
+use super::{ResolveError, ResolveRequest, Resolver, Resolving};
+use crate::build::{Confinement, LockedBuildRequirement};
+use crate::index::{FindLinks, IndexSettings};
+use crate::lock::AllowedFormats;
+use crate::realize::engine::{Engine, store_error};
+use crate::realize::error::ObtainError;
+use crate::realize::pin::Pin;
+use crate::sandbox::{Bind, LastLines, Network, SandboxSpec, SandboxStatus};
+
+/// The version that is fetched.
+const UV_VERSION: &str = "0.13.9";
+
+/// SHA-256 of its wheels for Linux: x86-64 with glibc, and arm64 with either libc.
+const UV_WHEELS: [&str; 2] = [
+    "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19",
+    "5435c5ce14a56431208ca0996416d310f1598e8c2c8ba707688985a16bb82dbe",
+];
+
+/// Largest answer read; a hundred pins with all their hashes have 200 kB.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// Lines of the resolver's output that an error shows.
+const OUTPUT_LINES: usize = 20;
+
+/// The resolver that runs uv.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Uv;
+
+impl Resolver for Uv {
+    fn resolve<'a>(&'a self, engine: &'a Arc<Engine>, request: ResolveRequest<'a>) -> Resolving<'a> {
+        Box::pin(resolve(engine, request))
+    }
+}
+
+async fn resolve(
+    engine: &Arc<Engine>,
+    request: ResolveRequest<'_>,
+) -> Result<Vec<LockedBuildRequirement>, ObtainError> {
+    let program = program(engine).await?;
+    let scratch = engine.session.store.scratch("resolve").map_err(store_error(request.pin))?;
+    let failed = |source| ObtainError::Resolve { pin: request.pin.to_string(), source: Arc::new(source) };
+    let paths = Paths::new(engine, scratch.path());
+    let exchange = scratch.path().join("exchange");
+    let input = exchange.join("requirements.in");
+    let output = exchange.join("requirements.lock");
+    let write = || {
+        std::fs::create_dir(&exchange)?;
+        std::fs::write(&input, request.requirements.join("\n"))
+    };
+    write().map_err(|source| failed(ResolveError::Io { path: input.clone(), source }))?;
+    let spec = spec(engine, &program, &paths, &exchange);
+    let mut last_lines = LastLines::new(OUTPUT_LINES);
+    let confinement = Confinement::of(&engine.session)
+        .await
+        .map_err(|source| ObtainError::NoSandbox { pin: request.pin.to_string(), source: Arc::new(source) })?;
+    let _permit = engine.builds.acquire().await;
+    let outcome = confinement
+        .run(&spec, &mut last_lines, engine.session.cancel.signal())
+        .await
+        .map_err(|source| ObtainError::Sandbox { pin: request.pin.to_string(), source: Arc::new(source) })?;
+    match outcome.status {
+        SandboxStatus::Exited { code: 0 } => {}
+        SandboxStatus::Cancelled => return Err(ObtainError::Cancelled { pin: request.pin.to_string() }),
+        status => {
+            let output = last_lines.lines().collect::<Vec<_>>().join("\n");
+            return Err(failed(ResolveError::NoSolution { status: format!("{status:?}"), output }));
+        }
+    }
+    let text = read_answer(&output).map_err(|source| failed(ResolveError::Io { path: output, source }))?;
+    parse(&text).map_err(failed)
+}
+
+/// Reads what the resolver wrote; whatever ran there may have put anything in its place.
+fn read_answer(path: &Path) -> std::io::Result<String> {
+    if !path.symlink_metadata()?.is_file() {
+        return Err(std::io::ErrorKind::InvalidData.into());
+    }
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(ANSWER_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Where things are for the resolver: constant paths in the sandbox, the host's without one.
+struct Paths {
+    program: PathBuf,
+    exchange: PathBuf,
+    cache: PathBuf,
+}
+
+impl Paths {
+    fn new(engine: &Engine, scratch: &Path) -> Self {
+        if Confinement::is_off(&engine.session) {
+            return Self { program: PathBuf::new(), exchange: scratch.join("exchange"), cache: scratch.join("cache") };
+        }
+        Self { program: "/pip-accel/uv".into(), exchange: "/build".into(), cache: "/tmp/uv-cache".into() }
+    }
+}
+
+/// The user's uv, else the pinned one from the store.
+async fn program(engine: &Arc<Engine>) -> Result<PathBuf, ObtainError> {
+    if let Some(program) = &engine.session.options.uv {
+        return Ok(program.clone());
+    }
+    let pin = Pin {
+        name: "uv".parse().expect("a constant name is valid"),
+        version: Some(UV_VERSION.parse().expect("a constant version is valid")),
+        hashes: pinned_hashes(),
+        direct: None,
+        formats: AllowedFormats { wheels: true, sdists: false },
+    };
+    let obtained = engine.tree(&pin, None).await?;
+    Ok(obtained.object.path.join(SCRIPTS_FOLDER).join("uv"))
+}
+
+fn pinned_hashes() -> Vec<Sha256Digest> {
+    let mut hashes: Vec<Sha256Digest> =
+        UV_WHEELS.iter().map(|hash| hash.parse().expect("a constant digest is valid")).collect();
+    hashes.sort();
+    hashes
+}
+
+fn spec(engine: &Engine, program: &Path, paths: &Paths, exchange: &Path) -> SandboxSpec {
+    let session = &engine.session;
+    let index = &session.options.index;
+    let mut read_only: Vec<Bind> = session.python.runtime_paths.iter().map(Bind::same).collect();
+    let places = index.find_links.iter().filter_map(local_directory);
+    let visible = places.chain(session.options.resolver_paths.clone()).chain(index.ca_file.clone());
+    read_only.extend(visible.filter(|path| path.exists() && !path.starts_with("/etc")).map(Bind::same));
+    let inner_program = if paths.program.as_os_str().is_empty() {
+        program.to_owned()
+    } else {
+        read_only.push(Bind::new(program, &paths.program));
+        paths.program.clone()
+    };
+    let word = |text: &str| OsString::from(text);
+    let mut argv = vec![
+        inner_program.into(),
+        word("pip"),
+        word("compile"),
+        paths.exchange.join("requirements.in").into(),
+        word("--output-file"),
+        paths.exchange.join("requirements.lock").into(),
+        word("--generate-hashes"),
+        word("--no-header"),
+        word("--no-annotate"),
+        word("--no-config"),
+        word("--python"),
+        session.python.executable.clone().into(),
+    ];
+    if index.index_url.is_none() {
+        argv.push(word("--no-index"));
+    }
+    SandboxSpec {
+        read_only,
+        writable: vec![Bind::new(exchange, &paths.exchange)],
+        tmpfs: Vec::new(),
+        environment: environment(index, &session.options.resolver_variables, &paths.cache),
+        working_directory: paths.exchange.clone(),
+        argv,
+        stdin: None,
+        network: Network::Shared,
+        limits: session.options.limits.clone(),
+    }
+}
+
+/// A place of this machine as the sandbox can show it: without links and `..`.
+fn local_directory(place: &FindLinks) -> Option<PathBuf> {
+    let path = match place {
+        FindLinks::Path(path) => path.clone(),
+        FindLinks::Url(url) if url.scheme() == "file" => url.to_file_path().ok()?,
+        FindLinks::Url(_) => return None,
+    };
+    path.canonicalize().ok()
+}
+
+fn environment(index: &IndexSettings, passed: &[(String, String)], cache: &Path) -> Vec<(OsString, OsString)> {
+    let mut variables: Vec<(String, String)> = passed.to_vec();
+    let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
+    set("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned());
+    set("HOME", "/homeless".to_owned());
+    set("LC_ALL", "C.UTF-8".to_owned());
+    set("UV_CACHE_DIR", cache.to_string_lossy().into_owned());
+    set("UV_NO_PROGRESS", "1".to_owned());
+    set("UV_PYTHON_DOWNLOADS", "never".to_owned());
+    set("NO_COLOR", "1".to_owned());
+    // The machine's certificates, as for every other download; the second name is that of older versions.
+    set("UV_SYSTEM_CERTS", "1".to_owned());
+    set("UV_NATIVE_TLS", "1".to_owned());
+    if let Some(url) = &index.index_url {
+        set("UV_DEFAULT_INDEX", url.to_string());
+    }
+    if !index.extra_index_urls.is_empty() {
+        let urls: Vec<String> = index.extra_index_urls.iter().map(ToString::to_string).collect();
+        set("UV_INDEX", urls.join(" "));
+        // pip, whose settings these are, takes the best version of all indexes.
+        set("UV_INDEX_STRATEGY", "unsafe-best-match".to_owned());
+    }
+    let find_links: Vec<String> = index
+        .find_links
+        .iter()
+        .filter_map(|place| match (local_directory(place), place) {
+            (Some(path), _) => Some(path.to_string_lossy().into_owned()),
+            (None, FindLinks::Url(url)) if url.scheme() != "file" => Some(url.to_string()),
+            (None, _) => None,
+        })
+        .collect();
+    if !find_links.is_empty() {
+        set("UV_FIND_LINKS", find_links.join(","));
+    }
+    if !index.trusted_hosts.is_empty() {
+        set("UV_INSECURE_HOST", index.trusted_hosts.join(" "));
+    }
+    if let Some(proxy) = &index.proxy {
+        set("ALL_PROXY", proxy.clone());
+        set("HTTPS_PROXY", proxy.clone());
+        set("HTTP_PROXY", proxy.clone());
+    }
+    if let Some(ca_file) = &index.ca_file {
+        set("SSL_CERT_FILE", ca_file.to_string_lossy().into_owned());
+    }
+    variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// The pins of the resolver's answer.
+fn parse(text: &str) -> Result<Vec<LockedBuildRequirement>, ResolveError> {
+    let mut locked = Vec::new();
+    for item in lock_file::parse(text)? {
+        let LockItem::Requirement(requirement) = item else { continue };
+        let line = requirement.line;
+        match requirement.target {
+            RequirementTarget::Pin { name, version } if !requirement.hashes.is_empty() => {
+                locked.push(LockedBuildRequirement { name, version, hashes: requirement.hashes });
+            }
+            RequirementTarget::Pin { .. }
+            | RequirementTarget::Direct { .. }
+            | RequirementTarget::Unpinned { .. }
+            | RequirementTarget::Editable { .. } => return Err(ResolveError::Unpinned { line }),
+        }
+    }
+    Ok(locked)
+}
