@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `pip-accel` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pip_accel_cli::main_impl()
+}

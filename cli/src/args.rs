@@ -1,0 +1,270 @@
+//! The command line as typed; doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// A content-addressed build store for Python packages
+///
+/// Sdists and built binaries are kept under a hash of their inputs, builds run in a sandbox,
+/// and virtualenvs are made by linking store paths.
+#[derive(Debug, Parser)]
+#[command(name = "pip-accel", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Options of every command
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// Directory of the store
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Print less: -q no progress and no closing line
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub quiet: u8,
+    /// Print more: -v the output of builds, -vv what the program does
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Report as JSON on standard output (format 1)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Configuration file to read instead of the usual ones
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What to do
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make exactly the environment that a lock describes
+    Realize(RealizeArgs),
+    /// Fill the store with what a lock needs, so that `realize --offline` works
+    Fetch(FetchArgs),
+    /// Build one package and keep it in the store
+    Build(BuildArgs),
+    /// Show the log of a package's last build
+    Log(LogArgs),
+    /// Say what an object is, from what, how large, and who refers to it
+    Show(ShowArgs),
+    /// Say whether an environment still is what its manifest says
+    Status(StatusArgs),
+    /// Handle what keeps objects alive
+    Roots(RootsArgs),
+    /// Delete what nothing refers to
+    Gc(GcArgs),
+    /// Check that the store holds what it says
+    Verify(VerifyArgs),
+    /// Handle the configuration
+    Config(ConfigArgs),
+    /// Check this machine: sandbox, compilers, interpreters, disk, index
+    Doctor(DoctorArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell that reads them
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How files get into an environment
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LinkModeArg {
+    /// One symbolic link for each top-level entry (the default; fastest)
+    Symlink,
+    /// Real folders, hard links to the store's files
+    Hardlink,
+    /// Real folders, files that share blocks with the store's
+    Reflink,
+    /// Real folders and copies: needs no store afterwards
+    Copy,
+}
+
+/// Which interpreter, and where files come from
+#[derive(Debug, Default, Args)]
+pub struct SourceArgs {
+    /// Interpreter: a version, a name or a path (default: the active one)
+    #[arg(short, long, value_name = "VERSION|NAME|PATH")]
+    pub python: Option<String>,
+    /// Do not use the network
+    #[arg(long)]
+    pub offline: bool,
+    /// Do not use wheels of these projects (`:all:`, `:none:`, or names)
+    #[arg(long, value_name = "NAME|:all:")]
+    pub no_binary: Vec<String>,
+    /// Do not build these projects (`:all:`, `:none:`, or names)
+    #[arg(long, value_name = "NAME|:all:")]
+    pub only_binary: Vec<String>,
+    /// Package index
+    #[arg(short, long, value_name = "URL")]
+    pub index_url: Option<String>,
+    /// Further package index
+    #[arg(long, value_name = "URL")]
+    pub extra_index_url: Vec<String>,
+    /// Directory or page with files
+    #[arg(short, long, value_name = "DIR|URL")]
+    pub find_links: Vec<String>,
+    /// Use no index, only --find-links
+    #[arg(long)]
+    pub no_index: bool,
+    /// Builds that run at once
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Build without isolation: the build can read and change whatever you can
+    #[arg(long)]
+    pub no_sandbox: bool,
+}
+
+/// Arguments of `realize`
+#[derive(Debug, Args)]
+pub struct RealizeArgs {
+    /// The lock: a requirements file with pins and hashes
+    #[arg(value_name = "LOCK")]
+    pub lock: PathBuf,
+    /// Where the environment goes
+    #[arg(long, value_name = "DIR", default_value = ".venv")]
+    pub venv: PathBuf,
+    /// How files get into it
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub link_mode: Option<LinkModeArg>,
+    /// Say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Keep what others installed into the old environment
+    #[arg(long)]
+    pub keep_foreign: bool,
+    /// Replace a directory that this program did not make, if it is a virtualenv
+    #[arg(long)]
+    pub replace: bool,
+    /// Where files come from
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// Arguments of `fetch`
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// The lock
+    #[arg(value_name = "LOCK")]
+    pub lock: PathBuf,
+    /// Where files come from
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// Arguments of `build`
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// `NAME==VERSION`, or the path of an sdist
+    #[arg(value_name = "NAME==VERSION|SDIST")]
+    pub target: String,
+    /// Where files come from
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// Arguments of `log`
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// `NAME` or `NAME==VERSION`
+    #[arg(value_name = "PKG")]
+    pub package: String,
+    /// List the builds instead of showing the last one's output
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Arguments of `show`
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// `NAME`, `NAME==VERSION`, the beginning of an object id, or a path in the store
+    #[arg(value_name = "PKG|ID")]
+    pub object: String,
+}
+
+/// Arguments of `status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The environment
+    #[arg(long, value_name = "DIR", default_value = ".venv")]
+    pub venv: PathBuf,
+}
+
+/// Arguments of `roots`
+#[derive(Debug, Args)]
+pub struct RootsArgs {
+    /// What to do with them (default: list)
+    #[command(subcommand)]
+    pub action: Option<RootsAction>,
+}
+
+/// What to do with roots
+#[derive(Debug, Subcommand)]
+pub enum RootsAction {
+    /// List the roots
+    List,
+    /// Keep an object alive under a name
+    Add {
+        /// Name of the pin
+        name: String,
+        /// The object: its id, the beginning of it, or a path in the store
+        object: String,
+    },
+    /// Remove a root by its name
+    Remove {
+        /// Name of the pin, or path of the environment or lock
+        name: String,
+    },
+}
+
+/// Arguments of `gc`
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Say what would be deleted
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Objects younger than this are kept: seconds, or a number with s, m, h or d
+    #[arg(long, value_name = "AGE")]
+    pub min_age: Option<String>,
+    /// Keep the sdists and wheels of what stays
+    #[arg(long, overrides_with = "drop_sources")]
+    pub keep_sources: bool,
+    /// Delete the sdists and wheels of what stays, too
+    #[arg(long)]
+    pub drop_sources: bool,
+}
+
+/// Arguments of `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Look at sizes, times and modes only
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// Arguments of `config`
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: ConfigAction,
+}
+
+/// What to do with the configuration
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Show every setting and where it comes from
+    Show,
+}
+
+/// Arguments of `doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Do not use the network
+    #[arg(long)]
+    pub offline: bool,
+}

@@ -1,0 +1,41 @@
+//! `fetch`: fill the store with what a lock needs.
+
+use std::time::Instant;
+
+use pip_accel_builder::realize;
+use serde_json::json;
+
+use super::Context;
+use super::session::{Opened, load_lock};
+use crate::args::FetchArgs;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::ui::seconds;
+
+/// Runs the command.
+pub(super) fn run(context: &Context<'_>, args: &FetchArgs) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let lock = load_lock(context, &args.lock)?;
+    let opened = Opened::new(context, context.settings()?, &args.source, &lock.options)?;
+    let result = realize::fetch(&opened.session, &lock, &context.host.absolute(&args.lock));
+    opened.progress.finish();
+    let report = result?;
+    if context.ui.json {
+        context.ui.json(&json!({
+            "version": 1,
+            "packages": report.packages,
+            "from_store": report.from_store,
+            "fetched": report.fetched,
+            "seconds": started.elapsed().as_secs_f64(),
+        }));
+    } else {
+        context.ui.note(&format!(
+            "{} packages: {} in the store, {} fetched, in {}",
+            report.packages,
+            report.from_store,
+            report.fetched,
+            seconds(started.elapsed())
+        ));
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,44 @@
+//! `log`: the output of a package's builds.
+
+use pip_accel_store::Access;
+use serde_json::json;
+
+use super::Context;
+use crate::args::LogArgs;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::ui::seconds;
+
+/// Runs the command.
+pub(super) fn run(context: &Context<'_>, args: &LogArgs) -> Result<Exit, Failure> {
+    let settings = context.settings()?;
+    let store = context.open(&settings, Access::ReadOnly)?;
+    let (name, version) = match args.package.split_once("==") {
+        Some((name, version)) => (name, Some(version.parse().map_err(|error| Failure::usage(&error))?)),
+        None => (args.package.as_str(), None),
+    };
+    let name = name.parse().map_err(|error| Failure::usage(&error))?;
+    let records = store.build_logs(&name, version.as_ref())?;
+    let Some(newest) = records.first() else {
+        return Err(Failure::new(Exit::Error, format!("no build of `{}` is recorded in this store", args.package))
+            .hint(&format!("build it: pip-accel build {name}==VERSION")));
+    };
+    if context.ui.json {
+        context.ui.json(&json!({ "version": 1, "builds": records }));
+    } else if args.list {
+        for record in &records {
+            let duration = seconds(std::time::Duration::from_millis(record.duration_ms));
+            context.ui.data(&format!(
+                "{}=={} {} in {duration}: {}",
+                record.name, record.version, record.status, record.reason
+            ));
+        }
+    } else {
+        let mut reader = store.read_build_log(newest)?;
+        context
+            .ui
+            .build_log(&mut *reader)
+            .map_err(|error| Failure::new(Exit::Error, format!("cannot print the log: {error}")))?;
+    }
+    Ok(Exit::Done)
+}

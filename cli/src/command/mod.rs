@@ -1,0 +1,81 @@
+//! One file a command.
+
+mod build;
+mod config;
+mod doctor;
+mod fetch;
+mod gc;
+mod log;
+mod realize;
+mod roots;
+mod session;
+mod show;
+mod status;
+mod verify;
+
+use std::sync::Arc;
+
+use clap::CommandFactory;
+use pip_accel_store::{Access, Clock, Durability, OpenOptions, Store};
+
+use crate::args::{Cli, Command, GlobalArgs};
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::host::Host;
+use crate::settings::{Settings, Value};
+use crate::ui::Ui;
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) ui: Ui,
+    pub(crate) host: Host,
+    pub(crate) global: &'a GlobalArgs,
+}
+
+impl Context<'_> {
+    /// The settings of files, environment and global flags.
+    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = Settings::read(&self.host, self.global.config.as_deref())?;
+        let store = self.global.store.as_ref().map(|path| Value::Text(path.to_string_lossy().into_owned()));
+        settings.set("store", store);
+        Ok(settings)
+    }
+
+    /// Opens the store; a command that only looks opens a store that can't be written as well.
+    pub(crate) fn open(&self, settings: &Settings, access: Access) -> Result<Arc<Store>, Failure> {
+        let durability = match settings.text("durability") {
+            Some("none") => Durability::None,
+            _ => Durability::Full,
+        };
+        let clock = match self.host.variable("PIP_ACCEL_TEST_NOW").and_then(|text| text.parse().ok()) {
+            Some(seconds) => Clock::Fixed(seconds),
+            None => Clock::System,
+        };
+        let options = OpenOptions { root: settings.store(&self.host)?, access, durability, clock };
+        Ok(Arc::new(Store::open(options)?))
+    }
+}
+
+/// Runs a command.
+pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Realize(args) => realize::run(context, args),
+        Command::Fetch(args) => fetch::run(context, args),
+        Command::Build(args) => build::run(context, args),
+        Command::Log(args) => log::run(context, args),
+        Command::Show(args) => show::run(context, args),
+        Command::Status(args) => status::run(context, args),
+        Command::Roots(args) => roots::run(context, args),
+        Command::Gc(args) => gc::run(context, args),
+        Command::Verify(args) => verify::run(context, args),
+        Command::Config(args) => config::run(context, args),
+        Command::Doctor(args) => doctor::run(context, args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "pip-accel", &mut script);
+            context.ui.data(String::from_utf8_lossy(&script).trim_end());
+            Ok(Exit::Done)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `realize`: from a lock to an environment.
+
+use std::time::Instant;
+
+use pip_accel_builder::realize::{self, Plan, RealizeReport, RealizeRequest};
+use pip_accel_schema::environment::LinkMode;
+use serde_json::json;
+
+use super::Context;
+use super::session::{Opened, load_lock};
+use crate::args::{LinkModeArg, RealizeArgs};
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::settings::{Settings, Value};
+use crate::ui::seconds;
+
+/// Runs the command.
+pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let mut settings = context.settings()?;
+    settings.set("link-mode", args.link_mode.map(|mode| Value::Text(link_mode(mode).as_str().to_owned())));
+    let lock = load_lock(context, &args.lock)?;
+    let opened = Opened::new(context, settings, &args.source, &lock.options)?;
+    if args.dry_run {
+        let plan = realize::plan(&opened.session, &lock)?;
+        show_plan(context, &plan);
+        return Ok(Exit::Done);
+    }
+    let request = RealizeRequest {
+        destination: context.host.absolute(&args.venv),
+        link_mode: configured_link_mode(&opened.settings),
+        keep_foreign: args.keep_foreign,
+        replace: args.replace,
+    };
+    let result = realize::realize(&opened.session, &lock, &request);
+    opened.progress.finish();
+    let report = result?;
+    show(context, &report, &request, started);
+    Ok(Exit::Done)
+}
+
+fn link_mode(mode: LinkModeArg) -> LinkMode {
+    match mode {
+        LinkModeArg::Symlink => LinkMode::Symlink,
+        LinkModeArg::Hardlink => LinkMode::Hardlink,
+        LinkModeArg::Reflink => LinkMode::Reflink,
+        LinkModeArg::Copy => LinkMode::Copy,
+    }
+}
+
+fn configured_link_mode(settings: &Settings) -> LinkMode {
+    match settings.text("link-mode") {
+        Some("hardlink") => LinkMode::Hardlink,
+        Some("reflink") => LinkMode::Reflink,
+        Some("copy") => LinkMode::Copy,
+        _ => LinkMode::Symlink,
+    }
+}
+
+fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest, started: Instant) {
+    let ui = &context.ui;
+    for clash in &report.clashes {
+        let hidden: Vec<&str> = clash.hidden.iter().map(|name| name.as_str()).collect();
+        ui.warn(&format!("`{}` comes from {} and hides that of {}", clash.path, clash.kept, hidden.join(", ")));
+    }
+    for (path, package) in &report.refused {
+        ui.warn(&format!("`{path}` of {package} is left out: the environment needs that place itself"));
+    }
+    let (lost, kept): (Vec<&String>, Vec<&String>) =
+        report.foreign.iter().partition(|path| report.foreign_lost.contains(path));
+    let all_kept = report.unchanged || request.keep_foreign;
+    for (paths, fate) in [(kept, if all_kept { "kept" } else { "removed" }), (lost, "replaced by the lock's")] {
+        if !paths.is_empty() {
+            let paths: Vec<&str> = paths.into_iter().map(String::as_str).collect();
+            ui.warn(&format!("not from the lock, {fate}: {}", paths.join(", ")));
+        }
+    }
+    if let Some(leftover) = &report.leftover {
+        ui.warn(&format!("the old environment could not be removed: `{}`", leftover.display()));
+    }
+    if ui.json {
+        ui.json(&json!({
+            "version": 1,
+            "environment": request.destination,
+            "packages": report.packages,
+            "from_store": report.from_store,
+            "fetched": report.fetched,
+            "built": report.built,
+            "unchanged": report.unchanged,
+            "clashes": report.clashes,
+            "foreign": report.foreign,
+            "foreign_lost": report.foreign_lost,
+            "seconds": started.elapsed().as_secs_f64(),
+        }));
+        return;
+    }
+    let noun = if report.packages == 1 { "package" } else { "packages" };
+    let time = seconds(started.elapsed());
+    if report.unchanged {
+        ui.note(&format!("{} {noun}: nothing to do, in {time}", report.packages));
+    } else {
+        ui.note(&format!(
+            "{} {noun}: {} from the store, {} fetched, {} built, in {time}",
+            report.packages, report.from_store, report.fetched, report.built
+        ));
+    }
+}
+
+fn show_plan(context: &Context<'_>, plan: &Plan) {
+    if context.ui.json {
+        let packages: Vec<_> = plan
+            .packages
+            .iter()
+            .map(|package| {
+                json!({
+                    "package": package.pin.to_string(),
+                    "file": package.selection.as_ref().map(|selection| &selection.file_name),
+                    "object": package.object.as_ref().map(|object| &object.path),
+                })
+            })
+            .collect();
+        context.ui.json(&json!({ "version": 1, "packages": packages }));
+        return;
+    }
+    for package in &plan.packages {
+        let what = match (&package.object, &package.selection) {
+            (Some(_), _) => "in the store".to_owned(),
+            (None, Some(selection)) => format!("to be made from {}", selection.file_name),
+            (None, None) => "to be looked up".to_owned(),
+        };
+        context.ui.data(&format!("{}: {what}", package.pin));
+    }
+    let missing = plan.packages.len() - plan.in_store();
+    context.ui.note(&format!("{} packages: {} in the store, {missing} missing", plan.packages.len(), plan.in_store()));
+}

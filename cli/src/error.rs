@@ -1,0 +1,418 @@
+//! Every error of the libraries → one sentence, the next command to type, the exit code.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use pip_accel_builder::build::BuildTargetError;
+use pip_accel_builder::environment::EnvironmentError;
+use pip_accel_builder::index::DownloadError;
+use pip_accel_builder::lock::{LockError, LockProblem, ProblemKind};
+use pip_accel_builder::python::default_index::DefaultIndexError;
+use pip_accel_builder::python::interpreter::{FindError, InterpreterError, Unsupported};
+use pip_accel_builder::python::pip_settings::PipSettingsError;
+use pip_accel_builder::python::sdist::SdistError;
+use pip_accel_builder::realize::error::{ObtainError, RealizeError};
+use pip_accel_store::{GcError, OpenError, StoreError};
+
+use crate::exit_code::Exit;
+use crate::settings::SettingsError;
+use crate::ui::Ui;
+
+/// Why a command fails, ready to be shown.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    message: String,
+    /// Lines that follow the message: failed packages, last lines of a build.
+    details: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: String) -> Self {
+        Self { exit, message, details: Vec::new(), hints: Vec::new() }
+    }
+
+    /// A word on the command line that can't be used.
+    pub(crate) fn usage(error: &dyn Error) -> Self {
+        Self::new(Exit::Usage, sentence(error))
+    }
+
+    /// The message alone.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The first thing to do about it, if one is known.
+    pub(crate) fn remedy(&self) -> Option<&str> {
+        self.hints.first().map(String::as_str)
+    }
+
+    pub(crate) fn hint(mut self, hint: &str) -> Self {
+        if !self.hints.iter().any(|known| known == hint) {
+            self.hints.push(hint.to_owned());
+        }
+        self
+    }
+
+    fn details(mut self, details: impl IntoIterator<Item = String>) -> Self {
+        self.details.extend(details);
+        self
+    }
+
+    /// Shows it on standard error.
+    pub(crate) fn show(&self, ui: &Ui) {
+        ui.error(&self.message);
+        for line in &self.details {
+            ui.talk(&format!("  {line}"));
+        }
+        for hint in &self.hints {
+            ui.hint(hint);
+        }
+    }
+}
+
+/// The error and what is behind it, as one sentence.
+fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        // Transparent wrappers repeat what they wrap.
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = error.source();
+    }
+    text
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::new(Exit::Usage, sentence(&error)).hint("show all settings: pip-accel config show")
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let failure = Self::new(Exit::Error, sentence(&error));
+        match &error {
+            OpenError::Store(error) => store_failure(error),
+            OpenError::NewerFormat { .. } => {
+                failure.hint("use the newer pip-accel that wrote it, or another store: --store")
+            }
+            _ => failure.hint("name another place for the store: --store DIR or PIP_ACCEL_STORE"),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        store_failure(&error)
+    }
+}
+
+/// Whether a full disk, or a used-up quota, is behind the error.
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // A shared error is a type of its own; what is inside an I/O error is not its source.
+        let shared = error.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
+        if let Some(error) = error.downcast_ref::<io::Error>().or(shared) {
+            let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            if full || error.get_ref().is_some_and(|inner| is_full(inner)) {
+                return true;
+            }
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn full(error: &(dyn Error + 'static)) -> Failure {
+    Failure::new(Exit::Error, sentence(error))
+        .hint("free some space, for instance with `pip-accel gc`, and repeat the command")
+}
+
+fn store_failure(error: &StoreError) -> Failure {
+    // `StoreError::Full` has the I/O error as its source.
+    if is_full(error) {
+        return full(error);
+    }
+    let failure = Failure::new(Exit::Error, sentence(error));
+    match error {
+        StoreError::ReadOnly { .. } => failure.hint("use a store that you may write: --store DIR or PIP_ACCEL_STORE"),
+        StoreError::Busy { .. } => failure.hint("repeat the command when the other process has ended"),
+        StoreError::Record { .. } | StoreError::MissingObject(_) => failure.hint("check the store: pip-accel verify"),
+        _ => failure.hint("check the machine and the store: pip-accel doctor"),
+    }
+}
+
+impl From<GcError> for Failure {
+    fn from(error: GcError) -> Self {
+        Self::new(Exit::Error, sentence(&error))
+            .hint("nothing that is in use was deleted; look at the roots (pip-accel roots) and repeat the command")
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        lock_failure(&error)
+    }
+}
+
+fn lock_failure(error: &LockError) -> Failure {
+    match error {
+        LockError::Read { .. } => {
+            Failure::new(Exit::Error, sentence(error)).hint("name the lock: pip-accel realize requirements.lock")
+        }
+        LockError::Refused { problems } => refused(problems),
+        LockError::TooLong { .. }
+        | LockError::Encoding { .. }
+        | LockError::Syntax { .. }
+        | LockError::Include { .. } => Failure::new(Exit::LockRefused, sentence(error))
+            .hint("a lock is a requirements file of pins and hashes; write it anew with the tool that made it"),
+    }
+}
+
+/// Lines of a refused lock that are listed.
+const PROBLEMS_SHOWN_MAX: usize = 50;
+
+fn refused(problems: &[LockProblem]) -> Failure {
+    let needs_locking =
+        |problem: &LockProblem| matches!(problem.kind, ProblemKind::Unpinned { .. } | ProblemKind::Unhashed { .. });
+    let hint = if problems.iter().any(needs_locking) {
+        "lock it: uv pip compile --generate-hashes requirements.in -o requirements.lock"
+    } else {
+        "mend the line, or write the lock anew with the tool that made it"
+    };
+    let (first, rest) = match problems.split_first() {
+        Some((first, rest)) => (first.to_string(), rest),
+        None => ("the lock is refused".to_owned(), problems),
+    };
+    let hidden = rest.len().saturating_sub(PROBLEMS_SHOWN_MAX);
+    let more = (hidden > 0).then(|| format!("and {hidden} more lines"));
+    let listed = rest.iter().take(PROBLEMS_SHOWN_MAX).map(|problem| format!("also {problem}"));
+    Failure::new(Exit::LockRefused, first).details(listed.chain(more)).hint(hint)
+}
+
+impl From<Unsupported> for Failure {
+    fn from(error: Unsupported) -> Self {
+        Self::new(Exit::Error, sentence(&error))
+            .hint("use another interpreter: --python 3.12; pip-accel doctor lists them")
+    }
+}
+
+impl From<PipSettingsError> for Failure {
+    fn from(error: PipSettingsError) -> Self {
+        Self::new(Exit::Usage, sentence(&error)).hint("mend pip's configuration: pip config debug")
+    }
+}
+
+impl From<DefaultIndexError> for Failure {
+    fn from(error: DefaultIndexError) -> Self {
+        Self::new(Exit::Error, sentence(&error)).hint("name the index: --index-url URL")
+    }
+}
+
+impl From<FindError> for Failure {
+    fn from(error: FindError) -> Self {
+        Self::new(Exit::Error, sentence(&error)).hint("see what is installed: pip-accel doctor")
+    }
+}
+
+impl From<InterpreterError> for Failure {
+    fn from(error: InterpreterError) -> Self {
+        Self::new(Exit::Error, sentence(&error)).hint("see what is installed: pip-accel doctor")
+    }
+}
+
+impl From<EnvironmentError> for Failure {
+    fn from(error: EnvironmentError) -> Self {
+        environment_failure(&error)
+    }
+}
+
+fn environment_failure(error: &EnvironmentError) -> Failure {
+    if is_full(error) {
+        return full(error);
+    }
+    let failure = Failure::new(Exit::Error, sentence(error));
+    match error {
+        EnvironmentError::NotOurs { .. } => {
+            failure.hint("name another place: --venv DIR; or, if it is a virtualenv that may go, add --replace")
+        }
+        EnvironmentError::Destination { .. } | EnvironmentError::MountPoint { .. } => {
+            failure.hint("name another place: --venv DIR")
+        }
+        _ => failure.hint("the old environment is untouched; mend the cause and repeat the command"),
+    }
+}
+
+impl From<BuildTargetError> for Failure {
+    fn from(error: BuildTargetError) -> Self {
+        match error {
+            BuildTargetError::Realize(error) => error.into(),
+            BuildTargetError::Io { .. } | BuildTargetError::Name(_) => Self::new(Exit::Usage, sentence(&error)),
+        }
+    }
+}
+
+impl From<RealizeError> for Failure {
+    fn from(error: RealizeError) -> Self {
+        match error {
+            RealizeError::Packages { failures, .. } => packages(&failures),
+            RealizeError::Store(error) => store_failure(&error),
+            RealizeError::Environment(error) => environment_failure(&error),
+            RealizeError::Lock(error) => lock_failure(&error),
+            RealizeError::Place { .. } => {
+                Self::new(Exit::LockRefused, sentence(&error)).hint("mend that line of the lock")
+            }
+            RealizeError::Runtime(_) => Self::new(Exit::Error, sentence(&error)),
+            RealizeError::Interrupted => {
+                Self::new(Exit::Interrupted, "interrupted; nothing was changed, what was fetched is kept".to_owned())
+            }
+        }
+    }
+}
+
+/// The first real failure decides the exit code; the others are listed, cancelled ones as a number.
+fn packages(failures: &[ObtainError]) -> Failure {
+    let real: Vec<&ObtainError> = failures.iter().filter(|error| !error.is_cancelled()).collect();
+    let cancelled = failures.len() - real.len();
+    let Some((first, others)) = real.split_first() else {
+        return Failure::new(Exit::Interrupted, "everything was cancelled".to_owned());
+    };
+    let mut failure = obtain(first);
+    for other in others {
+        failure.details.push(format!("also: {}", sentence(*other)));
+    }
+    if cancelled > 0 {
+        failure.details.push(format!("cancelled because of that: {cancelled} packages"));
+    }
+    failure
+}
+
+fn download(error: &DownloadError, text: String) -> Failure {
+    let (exit, hint) = match error {
+        DownloadError::HashMismatch { .. } => {
+            (Exit::LockRefused, "do not install it; if the release was changed on purpose, lock it anew")
+        }
+        DownloadError::NotFound { .. } => (Exit::Error, "check the index, or lock a release that exists"),
+        DownloadError::Unauthorized { .. } => (Exit::Error, "check the credentials: in the URL, netrc or keyring"),
+        _ => (Exit::Error, "try again; what was fetched so far is kept"),
+    };
+    Failure::new(exit, text).hint(hint)
+}
+
+fn obtain(error: &ObtainError) -> Failure {
+    if is_full(error) {
+        return full(error);
+    }
+    let text = sentence(error);
+    match error {
+        ObtainError::Store { source, .. } => store_failure(source),
+        ObtainError::Index { .. } => Failure::new(Exit::Error, text)
+            .hint("check the index and the network: pip-accel doctor; or use what the store has: --offline"),
+        ObtainError::Choice { .. } => Failure::new(Exit::LockRefused, text)
+            .hint("lock for this interpreter and platform, or name another one with --python"),
+        ObtainError::FileName { .. } => Failure::new(Exit::Error, text).hint("use another index: --index-url"),
+        ObtainError::Unhashed { .. } => Failure::new(Exit::LockRefused, text)
+            .hint("lock with hashes: uv pip compile --generate-hashes requirements.in -o requirements.lock"),
+        ObtainError::Download { source, .. } => download(source, text),
+        ObtainError::Offline { .. } | ObtainError::OfflineResolution { .. } => Failure::new(Exit::Offline, text)
+            .hint("fetch it while there is a network: pip-accel fetch requirements.lock"),
+        ObtainError::Wheel { .. } | ObtainError::WheelName { .. } | ObtainError::WheelIdentity { .. } => {
+            Failure::new(Exit::Error, text)
+                .hint("nothing of it was kept; report it to the project, or lock another release")
+        }
+        ObtainError::Sdist { source, .. } if matches!(**source, SdistError::Identity { .. }) => {
+            Failure::new(Exit::BuildFailed, text)
+                .hint("nothing of it was kept; report it to the project, or lock another release")
+        }
+        ObtainError::Sdist { .. } => Failure::new(Exit::Error, text)
+            .hint("nothing of it was kept; report it to the project, or lock another release"),
+        ObtainError::SdistIdentity { .. } => Failure::new(Exit::BuildFailed, text)
+            .hint("nothing of it was kept; report it to the project, or lock another release"),
+        ObtainError::Unsupported { .. } => Failure::new(Exit::BuildFailed, text)
+            .hint("lock a release that has a wheel, or use a newer interpreter: --python"),
+        ObtainError::NoSandbox { source, .. } => Failure::new(Exit::NoSandbox, text)
+            .hint(&source.remedy())
+            .hint("or build without isolation, if you trust the package: --no-sandbox"),
+        ObtainError::Sandbox { .. } => Failure::new(Exit::Error, text).hint("check the sandbox: pip-accel doctor"),
+        ObtainError::Worker { .. } => {
+            Failure::new(Exit::Error, text).hint("repeat the command with -vv and keep its output")
+        }
+        ObtainError::Resolve { .. } => Failure::new(Exit::BuildFailed, text)
+            .hint("lock the build requirements in `#: build` lines, or name a resolver with PIP_ACCEL_UV"),
+        ObtainError::BuildEnvironment { .. } | ObtainError::Scratch { .. } => {
+            Failure::new(Exit::Error, text).hint("check the disk and the store: pip-accel doctor")
+        }
+        ObtainError::Cycle { .. } => {
+            Failure::new(Exit::BuildFailed, text).hint("use a wheel of one of them: remove --no-binary for it")
+        }
+        ObtainError::Build(failure) => Failure::new(Exit::BuildFailed, text)
+            .details(failure.tail.iter().cloned())
+            .hint(&format!("see the whole log: pip-accel log {}=={}", failure.name, failure.version)),
+        ObtainError::Cancelled { .. } => Failure::new(Exit::Interrupted, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const SPACE: &str = "free some space, for instance with `pip-accel gc`, and repeat the command";
+
+    fn no_space() -> io::Error {
+        io::Error::from(io::ErrorKind::StorageFull)
+    }
+
+    fn store_full() -> StoreError {
+        StoreError::Full { path: PathBuf::from("/store/x"), source: no_space() }
+    }
+
+    /// C3: however deep the full disk is behind the failure, it is what the hint is about.
+    #[test]
+    fn a_full_disk_is_recognised_behind_every_failure() {
+        let pin = || "x==1.0".to_owned();
+        let url = || url::Url::parse("https://h.example/x").expect("a URL").into();
+        let sink = |source| DownloadError::Sink { url: url(), source };
+        for error in [
+            ObtainError::Store { pin: pin(), source: Arc::new(store_full()) },
+            ObtainError::Download { file_name: pin(), source: Arc::new(sink(no_space())) },
+            ObtainError::Download { file_name: pin(), source: Arc::new(sink(io::Error::other(store_full()))) },
+            ObtainError::Scratch { pin: pin(), path: PathBuf::from("/x"), source: Arc::new(no_space()) },
+            ObtainError::Scratch {
+                pin: pin(),
+                path: PathBuf::from("/x"),
+                source: Arc::new(io::ErrorKind::QuotaExceeded.into()),
+            },
+        ] {
+            let failure = obtain(&error);
+            assert_eq!((failure.exit, failure.remedy()), (Exit::Error, Some(SPACE)), "{error:?}");
+        }
+        let environment = EnvironmentError::MountPoint { path: PathBuf::from("/x"), source: no_space() };
+        assert_eq!(environment_failure(&environment).remedy(), Some(SPACE));
+        assert_eq!(store_failure(&store_full()).remedy(), Some(SPACE));
+        let other = sink(io::ErrorKind::PermissionDenied.into());
+        assert!(!is_full(&other));
+    }
+
+    #[test]
+    fn a_failed_download_says_what_to_check() {
+        let url = || url::Url::parse("https://h.example/x").expect("a URL").into();
+        for (error, word) in [
+            (DownloadError::NotFound { url: url() }, "release that exists"),
+            (DownloadError::Unauthorized { url: url(), status: 401 }, "credentials"),
+            (DownloadError::TooLarge { url: url(), limit: 1 }, "try again"),
+        ] {
+            let failure = obtain(&ObtainError::Download { file_name: "x".to_owned(), source: Arc::new(error) });
+            assert!(failure.remedy().is_some_and(|remedy| remedy.contains(word)), "{failure:?}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The settings there are.
+
+use pip_accel_builder::index::SafeUrl;
+use url::Url;
+
+use super::{Origin, SettingsError, Value};
+
+/// What a setting's value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A whole number.
+    Number,
+    /// A time: seconds, or a number with `s`, `m`, `h` or `d`.
+    Duration,
+    /// `true` or `false`.
+    Flag,
+    /// Texts, in a variable separated by white space.
+    List,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Its name in a configuration file; in the environment `PIP_ACCEL_` and the name in capitals.
+    pub(crate) name: &'static str,
+    /// What its value looks like.
+    pub(crate) kind: Kind,
+    /// What it does.
+    pub(crate) help: &'static str,
+    /// The default for a reader.
+    pub(crate) default: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
+    Key { name, kind, help, default }
+}
+
+/// All settings, in the order in which they are shown.
+pub(crate) const KEYS: &[Key] = &[
+    key("store", Kind::Text, "/var/cache/pip-accel for root, else ~/.pip-accel", "directory of the store"),
+    key("python", Kind::Text, "the active one", "interpreter: a version, a name or a path"),
+    key(
+        "link-mode",
+        Kind::Word(&["symlink", "hardlink", "reflink", "copy"]),
+        "symlink",
+        "how files get into environments",
+    ),
+    key("jobs", Kind::Number, "number of processors", "builds that run at once"),
+    key("offline", Kind::Flag, "false", "never use the network"),
+    key("durability", Kind::Word(&["full", "none"]), "full", "whether objects survive a power cut"),
+    key("index-url", Kind::Text, "pip's", "package index"),
+    key("extra-index-urls", Kind::List, "pip's", "further package indexes"),
+    key("find-links", Kind::List, "pip's", "directories and pages with files"),
+    key("trusted-hosts", Kind::List, "pip's", "hosts whose certificate is not checked"),
+    key("ca-file", Kind::Text, "the system's", "certificates to trust besides the system's"),
+    key("proxy", Kind::Text, "the environment's", "proxy for all requests"),
+    key("netrc", Kind::Text, "~/.netrc", "file with passwords for indexes"),
+    key("keyring", Kind::Text, "not used", "program that gives passwords for indexes (`keyring`)"),
+    key("timeout", Kind::Duration, "15s", "longest silence of an index"),
+    key("retries", Kind::Number, "5", "tries after a passing failure of an index"),
+    key("connections", Kind::Number, "24", "downloads at once"),
+    key("uv", Kind::Text, "fetched at a pinned version", "program that resolves build requirements"),
+    key("sandbox", Kind::Word(&["bubblewrap", "none"]), "bubblewrap", "isolation of builds"),
+    key("build-timeout", Kind::Duration, "2h", "longest time of one build"),
+    key("build-silence-timeout", Kind::Duration, "30m", "longest time a build may print nothing"),
+    key("build-log-max-bytes", Kind::Number, "134217728", "most a build may print"),
+    key("gc-min-age", Kind::Duration, "1h", "objects younger than this are never deleted"),
+    key("keep-sources", Kind::Flag, "true", "gc keeps the sdists and wheels of what stays"),
+];
+
+impl Key {
+    /// Environment variables that set it, the winning one first.
+    #[must_use]
+    pub(crate) fn variables(&self) -> Vec<String> {
+        let mut names = vec![format!("PIP_ACCEL_{}", self.name.to_uppercase().replace('-', "_"))];
+        if self.name == "store" {
+            // The name that the original pip-accel used.
+            names.push("PIP_ACCEL_CACHE".to_owned());
+        }
+        names
+    }
+
+    /// The value as it may be shown: URLs without credentials.
+    #[must_use]
+    pub(crate) fn shown(&self, value: &Value) -> Value {
+        match value {
+            Value::Text(text) if URL_KEYS.contains(&self.name) => Value::Text(safe_place(text)),
+            Value::List(list) if URL_KEYS.contains(&self.name) => {
+                Value::List(list.iter().map(|text| safe_place(text)).collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Reads a value from a text.
+    ///
+    /// # Errors
+    /// When the text is not of the setting's kind.
+    pub(crate) fn parse(&self, text: &str, origin: &Origin) -> Result<Value, SettingsError> {
+        let refuse = |expected| SettingsError::Value {
+            key: self.name.to_owned(),
+            value: text.to_owned(),
+            origin: origin.to_string(),
+            expected,
+        };
+        match self.kind {
+            Kind::Text => Ok(Value::Text(text.to_owned())),
+            Kind::Word(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
+            Kind::Word(_) => Err(refuse("one of the words in `pip-accel config show`")),
+            Kind::Number => text.parse().map(Value::Number).map_err(|_| refuse("a whole number")),
+            Kind::Duration => parse_duration(text)
+                .map(Value::Number)
+                .ok_or_else(|| refuse("a number of seconds, or one with s, m, h or d,")),
+            Kind::Flag => match text.to_ascii_lowercase().as_str() {
+                "1" | "true" | "yes" | "on" => Ok(Value::Flag(true)),
+                "0" | "false" | "no" | "off" => Ok(Value::Flag(false)),
+                _ => Err(refuse("true or false")),
+            },
+            Kind::List => Ok(Value::List(text.split_whitespace().map(str::to_owned).collect())),
+        }
+    }
+}
+
+/// Settings whose texts may be URLs with a password.
+const URL_KEYS: [&str; 4] = ["index-url", "extra-index-urls", "find-links", "proxy"];
+
+/// A URL or path without credentials, also when the URL can't be used.
+fn safe_place(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(url) if url.has_host() => SafeUrl::from(url).to_string(),
+        // A path may hold an `@`.
+        _ if text.starts_with(['/', '.', '~']) => text.to_owned(),
+        // `user:password@proxy:3128` has no scheme, and a password with a slash makes the URL invalid.
+        _ => {
+            let start = text.find("://").map_or(0, |colon| colon + 3);
+            match text[start..].rfind('@') {
+                Some(at) => format!("{}****{}", &text[..start], &text[start + at..]),
+                None => text.to_owned(),
+            }
+        }
+    }
+}
+
+/// Seconds of `90`, `90s`, `15m`, `2h`, `30d`.
+#[must_use]
+pub(crate) fn parse_duration(text: &str) -> Option<u64> {
+    let (digits, unit) = text.split_at(text.len() - text.len().min(usize::from(text.ends_with(['s', 'm', 'h', 'd']))));
+    let factor = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => 86400,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_shown_without_credentials() {
+        for (text, shown) in [
+            ("https://user:secret@h.example/simple/", "https://****@h.example/simple/"),
+            ("https://secret@h.example/a?sig=secret", "https://****@h.example/a?****"),
+            ("https://user:sec/ret@h.example/", "https://****@h.example/"),
+            ("https:user:secret@h.example/", "https://****@h.example/"),
+            ("user:secret@proxy.example:3128", "****@proxy.example:3128"),
+            ("socks5://user:secret@proxy.example:1080", "socks5://****@proxy.example:1080"),
+            ("proxy.example:3128", "proxy.example:3128"),
+            ("https://h.example/simple/", "https://h.example/simple/"),
+            ("/srv/wheels@2024", "/srv/wheels@2024"),
+            ("file:///srv/wheels", "file:///srv/wheels"),
+            ("wheels", "wheels"),
+        ] {
+            assert_eq!(safe_place(text), shown);
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, seconds) in [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("30d", 2_592_000)] {
+            assert_eq!(parse_duration(text), Some(seconds), "{text}");
+        }
+        for bad in ["", "s", "-1", "1w", "1.5h", "99999999999999999999", "9999999999999999999d"] {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Settings: flag > environment > configuration file > default. Each knows where it comes from.
+
+mod file;
+mod keys;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub(crate) use file::ReadConfigError;
+pub(crate) use keys::{KEYS, Key, Kind};
+
+use crate::host::Host;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The command line.
+    Flag,
+    /// An environment variable.
+    Variable(String),
+    /// A configuration file.
+    File(PathBuf),
+    /// Nobody set it.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => formatter.write_str("command line"),
+            Self::Variable(name) => write!(formatter, "${name}"),
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::Default => formatter.write_str("default"),
+        }
+    }
+}
+
+/// One value of a setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Value {
+    /// A text or path.
+    Text(String),
+    /// A number, a time in seconds or a size in bytes.
+    Number(u64),
+    /// Yes or no.
+    Flag(bool),
+    /// Texts.
+    List(Vec<String>),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => formatter.write_str(text),
+            Self::Number(number) => write!(formatter, "{number}"),
+            Self::Flag(flag) => write!(formatter, "{flag}"),
+            Self::List(list) => formatter.write_str(&list.join(" ")),
+        }
+    }
+}
+
+/// Why a setting can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The configuration file can't be used.
+    #[error(transparent)]
+    File(#[from] ReadConfigError),
+    /// A value is not of its kind.
+    #[error("`{value}` is not a value for `{key}` ({origin}): {expected} is expected")]
+    Value {
+        /// The setting.
+        key: String,
+        /// The refused text.
+        value: String,
+        /// Where it comes from.
+        origin: String,
+        /// What is expected.
+        expected: &'static str,
+    },
+    /// There is neither a home directory nor another place for the store.
+    #[error("there is no place for the store: neither --store, PIP_ACCEL_STORE nor HOME is set")]
+    NoStore,
+}
+
+/// All settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    values: BTreeMap<&'static str, (Value, Origin)>,
+}
+
+impl Settings {
+    /// Collects the settings of the environment and the configuration files; flags are added with [`set`](Self::set).
+    ///
+    /// # Errors
+    /// An unreadable file, an unknown key, or a value of the wrong kind.
+    pub(crate) fn read(host: &Host, config: Option<&Path>) -> Result<Self, SettingsError> {
+        let mut settings = Self { values: BTreeMap::new() };
+        for (path, required) in config_files(host, config) {
+            for (key, value) in file::read(&path, required)? {
+                settings.values.insert(key, (value, Origin::File(path.clone())));
+            }
+        }
+        for key in KEYS {
+            for name in key.variables() {
+                if let Some(text) = host.variable(&name) {
+                    let origin = Origin::Variable(name);
+                    settings.values.insert(key.name, (key.parse(&text, &origin)?, origin));
+                    break;
+                }
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Sets a value from the command line.
+    pub(crate) fn set(&mut self, key: &'static str, value: Option<Value>) {
+        if let Some(value) = value {
+            self.values.insert(key, (value, Origin::Flag));
+        }
+    }
+
+    /// Every known setting with its value (`None`: not set) and origin.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static Key, Option<&Value>, Origin)> {
+        KEYS.iter().map(|key| match self.values.get(key.name) {
+            Some((value, origin)) => (key, Some(value), origin.clone()),
+            None => (key, None, Origin::Default),
+        })
+    }
+
+    /// A text or path.
+    #[must_use]
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        match self.values.get(key) {
+            Some((Value::Text(text), _)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A number.
+    #[must_use]
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+        match self.values.get(key) {
+            Some((Value::Number(number), _)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// A time.
+    #[must_use]
+    pub(crate) fn duration(&self, key: &str) -> Option<Duration> {
+        self.number(key).map(Duration::from_secs)
+    }
+
+    /// Yes or no; not set is no.
+    #[must_use]
+    pub(crate) fn flag(&self, key: &str) -> bool {
+        matches!(self.values.get(key), Some((Value::Flag(true), _)))
+    }
+
+    /// Texts; not set is none.
+    #[must_use]
+    pub(crate) fn list(&self, key: &str) -> &[String] {
+        match self.values.get(key) {
+            Some((Value::List(list), _)) => list,
+            _ => &[],
+        }
+    }
+
+    /// Whether the key is set at all.
+    #[must_use]
+    pub(crate) fn is_set(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
+    /// The store's directory.
+    ///
+    /// # Errors
+    /// When nothing says where it could be.
+    pub(crate) fn store(&self, host: &Host) -> Result<PathBuf, SettingsError> {
+        if let Some(store) = self.text("store") {
+            return Ok(host.absolute(Path::new(store)));
+        }
+        if host.is_root {
+            return Ok(PathBuf::from("/var/cache/pip-accel"));
+        }
+        host.home().map(|home| home.join(".pip-accel")).ok_or(SettingsError::NoStore)
+    }
+}
+
+/// The configuration files in rising priority, and whether each must exist.
+fn config_files(host: &Host, explicit: Option<&Path>) -> Vec<(PathBuf, bool)> {
+    if let Some(path) = explicit {
+        return vec![(host.absolute(path), true)];
+    }
+    if let Some(path) = host.variable("PIP_ACCEL_CONFIG") {
+        return vec![(host.absolute(Path::new(&path)), true)];
+    }
+    let mut files = vec![(PathBuf::from("/etc/pip-accel.conf"), false)];
+    files.extend(host.home().map(|home| (home.join(".pip-accel/pip-accel.conf"), false)));
+    files
+}
