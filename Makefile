@@ -1,0 +1,62 @@
+# make            the release binary
+# make setup      what building, testing and the demo need (apt packages when missing, test tools into the cache)
+# make test       every offline test        make lint   formatting, clippy, rustdoc, licences
+# make demo       the example lock, end to end
+# make bench      figures against uv        make test-online   the real index
+# COLD=1          build from nothing instead of with the kept target directory
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+CACHE ?= $(HOME)/.cache/pip-accel-build
+export CACHE
+
+ifdef COLD
+export CARGO_TARGET_DIR := $(CACHE)/cold-target
+else
+CARGO_TARGET_DIR ?= $(CACHE)/target
+export CARGO_TARGET_DIR
+endif
+
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+export PIP_ACCEL_TEST_UV ?= $(CACHE)/tools/bin/uv
+export PIP_ACCEL_TEST_WHEELS ?= $(CACHE)/wheels
+PIP_ACCEL := $(CARGO_TARGET_DIR)/release/pip-accel
+
+.PHONY: setup setup-build build test lint demo bench test-online clean cold
+
+setup: ## packages and tools for everything
+	@.ci/setup all
+
+setup-build: ## packages for building and using the program
+	@.ci/setup build
+
+cold:
+	@if [ -n "$${COLD:-}" ]; then echo "removing $(CACHE)/cold-target"; rm -rf "$(CACHE)/cold-target"; fi
+
+build: setup-build cold
+	cargo build --release --locked -p pip-accel-cli
+
+test: setup cold
+	@.ci/test
+
+lint: setup-build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources; \
+	else echo "lint: cargo-deny is not installed; the tidy test still checks licences and bans"; fi
+	@echo "lint: clean"
+
+demo: build
+	@docs/demo/run.sh "$(PIP_ACCEL)"
+
+bench: setup build
+	@docs/bench/bench.sh "$(PIP_ACCEL)"
+
+test-online: setup build
+	@tests/online/run.sh "$(PIP_ACCEL)"
+
+clean:
+	rm -rf "$(CACHE)/cold-target" "$(CACHE)/target" "$(CACHE)/tools" "$(CACHE)/wheels"

@@ -1,0 +1,122 @@
+//! The commands around the store: `config show`, `doctor`, `log`, `roots`, `completions`, and stores that are not there.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
+)]
+
+use pip_accel_tests::{SdistBuilder, TestEnv, WheelBuilder};
+
+use crate::support::{env, exit, lock_of};
+
+/// Passwords are for indexes, not for whoever looks at the screen or at a bug report.
+#[test]
+fn config_show_hides_passwords() {
+    let mut env = env();
+    std::fs::write(
+        env.base().join("pip-accel.conf"),
+        "index-url = \"https://user:hunter2@index.example/simple/\"\nfind-links = [\"https://hunter2@links.example/\", \"../files\"]\n",
+    )
+    .unwrap();
+    env.set("PIP_ACCEL_EXTRA_INDEX_URLS", "https://a:hunter2@one.example/ https://b:hunter2@two.example/");
+    env.set("PIP_ACCEL_PROXY", "user:hunter2@proxy.example:3128");
+    for arguments in [&["config", "show"][..], &["config", "show", "--json"]] {
+        let output = env.run(arguments).success().never_mentions("hunter2");
+        for place in ["index.example", "links.example", "one.example", "two.example", "proxy.example:3128", "../files"]
+        {
+            assert!(output.stdout.contains(place), "{place} is not shown: {output:?}");
+        }
+    }
+}
+
+/// The line of `doctor` for this subject.
+fn doctor_check(env: &TestEnv, subject: &str) -> serde_json::Value {
+    let output = env.run(["doctor", "--json"]);
+    let report = output.json();
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["subject"] == subject).unwrap_or_else(|| panic!("{output:?}")).clone()
+}
+
+#[test]
+fn doctor_names_an_index_setting_that_cannot_be_used() {
+    let mut env = env();
+    env.set("PIP_ACCEL_INDEX_URL", "index.example/simple/?hunter2");
+    env.run(["doctor"]).fails_with(exit::ERROR).prints("BAD index: ").prints(" -- ").never_mentions("hunter2");
+    let check = doctor_check(&env, "index");
+    assert!(check["remedy"].is_string(), "{check}");
+    // Without network the index does not matter.
+    let output = env.run(["doctor", "--offline"]);
+    assert!(!output.stdout.contains("index: "), "{output:?}");
+}
+
+#[test]
+fn doctor_names_a_pip_configuration_that_cannot_be_used() {
+    let mut env = env();
+    let path = env.write("pip.conf", "[global\nindex-url = https://index.example/\n");
+    env.set("PIP_CONFIG_FILE", path);
+    env.run(["doctor"]).fails_with(exit::ERROR).prints("BAD index: ").prints("pip.conf");
+}
+
+/// Nobody made it yet, or `--store` has a typing error: said in a sentence, and nothing is created by looking.
+#[test]
+fn a_store_that_is_not_there_is_an_error_of_commands_that_look() {
+    let env = env();
+    for arguments in [
+        &["gc", "--dry-run"][..],
+        &["verify"],
+        &["verify", "--quick"],
+        &["roots"],
+        &["roots", "list"],
+        &["show", "package"],
+        &["log", "package"],
+    ] {
+        let output = env.run(arguments).fails_with(exit::ERROR).explains().says("there is no store at");
+        assert_eq!(output.stdout, "", "{output:?}");
+        assert!(!env.store().exists(), "{arguments:?} made a store");
+    }
+}
+
+#[test]
+fn the_root_of_a_lock_is_removed_by_its_path() {
+    let env = env();
+    env.lock(&[&WheelBuilder::simple("fetched", "1.0").build()]);
+    env.run(["fetch", "requirements.lock"]).success();
+    env.collect().success();
+    assert!(!env.object_names().is_empty(), "the lock keeps what was fetched");
+    env.run(["roots", "remove", "./other.lock"]).fails_with(exit::ERROR).explains().says("other.lock");
+    env.run(["roots", "remove", "./requirements.lock"]).success().says("requirements.lock for ");
+    let output = env.run(["roots"]).success();
+    assert_eq!(output.stdout, "", "{output:?}");
+    env.collect().success();
+    assert_eq!(env.object_names(), Vec::<String>::new());
+    env.run(["roots", "remove", "requirements.lock"]).fails_with(exit::ERROR);
+}
+
+#[test]
+fn the_root_of_an_environment_is_removed_by_its_path() {
+    let env = env();
+    env.lock(&[&WheelBuilder::simple("linked", "1.0").build()]);
+    env.realize(&[]).success();
+    env.run(["roots", "remove", ".venv"]).success();
+    let output = env.run(["roots"]).success();
+    assert_eq!(output.stdout, "", "{output:?}");
+}
+
+/// A program that reads a log gets what the build wrote; only a terminal is protected from it.
+#[test]
+fn a_log_is_piped_as_it_is() {
+    let env = env();
+    let code = "print('\\x1b[31mred\\x1b[0m\\ttab\\rover')\n";
+    let sdist = SdistBuilder::simple("colours", "1.0").during_build(code).build();
+    env.write("requirements.lock", lock_of(&env, &[&sdist]).text());
+    env.realize(&[]).success();
+    env.run(["log", "colours"]).success().prints("\u{1b}[31mred\u{1b}[0m\ttab\rover\n");
+}
+
+#[test]
+fn completions_name_the_commands() {
+    let env = env();
+    for shell in ["bash", "zsh", "fish"] {
+        env.run(["completions", shell]).success().prints("pip-accel").prints("realize").prints("keep-foreign");
+    }
+    env.run(["completions", "no-such-shell"]).fails_with(exit::USAGE);
+}

@@ -1,0 +1,95 @@
+//! Archives that attack whoever unpacks them (scenarios D1, D2): refused, nothing written outside, nothing registered.
+
+use pip_accel_tests::package::EvilMember;
+use pip_accel_tests::{Evil, SdistBuilder, TestEnv, TreeDigest, WheelBuilder};
+
+use crate::support::{env, exit};
+
+/// More than any limit of unpacked bytes in relation to the few kilobytes it is packed to.
+const BOMB_BYTES: usize = 256 << 20;
+
+#[track_caller]
+fn assert_refused(env: &TestEnv, what: &str) {
+    let base = TreeDigest::of(&env.project());
+    let output = env.realize(&[]);
+    assert!([exit::ERROR, exit::LOCK_REFUSED, exit::BUILD_FAILED].contains(&output.code), "{what}: {output:?}");
+    let output = output.explains().says("package");
+    base.assert_unchanged(&env.project());
+    let is_there = std::fs::remove_file("/tmp/pip-accel-evil.py").is_ok();
+    assert!(!is_there, "{what}: written outside; {output:?}");
+    let left: Vec<String> =
+        env.object_names().into_iter().filter(|name| env.objects().join(name).join("site").exists()).collect();
+    assert!(left.is_empty(), "{what}: registered as {left:?}");
+    env.verify_clean();
+}
+
+#[test]
+fn evil_wheels_are_refused() {
+    let init = || "package/__init__.py".to_owned();
+    let cases = [
+        Evil::WrongHash(init()),
+        Evil::ExtraRecordLine("package/ghost.py".to_owned()),
+        Evil::NoRecord,
+        Evil::MemberNamed("../evil.py".to_owned()),
+        Evil::MemberNamed("package/../../evil.py".to_owned()),
+        Evil::MemberNamed("/tmp/pip-accel-evil.py".to_owned()),
+        Evil::MemberNamed("package/a\0b.py".to_owned()),
+        Evil::MemberNamed("package\\..\\evil.py".to_owned()),
+        Evil::MemberNamed("package/__init__.py/below-a-file.py".to_owned()),
+        Evil::Symlink("package/link".to_owned(), "/etc/passwd".to_owned()),
+        Evil::Duplicate(init()),
+        Evil::CaseCollision(init()),
+        Evil::Bomb(BOMB_BYTES),
+        Evil::LyingSize("package/long.py".to_owned()),
+        Evil::Encrypted(init()),
+        Evil::MetadataVersion("6.6".to_owned()),
+    ];
+    for case in cases {
+        let env = env();
+        let wheel = WheelBuilder::simple("package", "1.0").file("package/long.py", "# long\n".repeat(100));
+        env.lock(&[&wheel.evil(case.clone()).build()]);
+        assert_refused(&env, &format!("{case:?}"));
+    }
+}
+
+#[test]
+fn entry_points_that_leave_the_environment_are_refused() {
+    for name in ["../escape", "/tmp/pip-accel-evil.py", "a/b"] {
+        let env = env();
+        env.lock(&[&WheelBuilder::simple("package", "1.0").entry_point(name, "package:main").build()]);
+        let base = TreeDigest::of(&env.project());
+        let output = env.realize(&[]);
+        assert_ne!(output.code, 0, "{name}: {output:?}");
+        base.assert_unchanged(&env.project());
+    }
+}
+
+#[test]
+fn evil_sdists_are_refused() {
+    let text = str::to_owned;
+    let cases = [
+        EvilMember::Named(text("../evil.py")),
+        EvilMember::Named(text("package-1.0/../../evil.py")),
+        EvilMember::Named(text("/tmp/pip-accel-evil.py")),
+        EvilMember::Symlink(text("link"), text("/etc/passwd")),
+        EvilMember::Symlink(text("link"), text("../../outside")),
+        EvilMember::HardLink(text("link"), text("/etc/passwd")),
+        EvilMember::Device(text("device")),
+        EvilMember::Bomb(BOMB_BYTES * 4),
+    ];
+    for case in cases {
+        let env = env();
+        env.lock(&[&SdistBuilder::simple("package", "1.0").evil(case.clone()).build()]);
+        assert_refused(&env, &format!("{case:?}"));
+    }
+}
+
+#[test]
+fn a_setuid_file_in_an_sdist_loses_its_bit() {
+    let env = env();
+    let check = "import os\nassert not os.stat('program').st_mode & 0o6000, oct(os.stat('program').st_mode)\n";
+    let sdist =
+        SdistBuilder::simple("package", "1.0").evil(EvilMember::Setuid("program".to_owned())).during_build(check);
+    env.lock(&[&sdist.build()]);
+    env.realize(&[]).success();
+}

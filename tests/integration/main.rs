@@ -1,0 +1,14 @@
+//! The whole program from outside, one module a subject.
+
+mod bad_input;
+mod commands;
+mod environments;
+mod evil_archives;
+mod forgotten;
+mod index_client;
+mod index_download;
+mod index_support;
+mod realize;
+mod sandbox_builds;
+mod store_lifecycle;
+mod support;

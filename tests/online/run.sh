@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# The tests that need a real index: the hundred-package lock on three interpreters, and fifteen sdists forced from source.
+# usage: tests/online/run.sh PATH-OF-PIP-ACCEL
+set -euo pipefail
+program=$(realpath "${1:?usage: tests/online/run.sh PATH-OF-PIP-ACCEL}")
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/pip-accel-online-XXXXXX")
+export PIP_ACCEL_STORE=$work/store
+
+cleanup() {
+    chattr -R -f -i "$work" 2>/dev/null || true
+    chmod -R u+w "$work" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+# One interpreter of each minor version from 3.11 to 3.13: pyenv's, then the system's.
+interpreters() {
+    local minor candidate
+    for minor in 3.11 3.12 3.13; do
+        for candidate in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/$minor.*/bin/python "/usr/bin/python$minor"; do
+            if [ -x "$candidate" ]; then
+                echo "$candidate"
+                break
+            fi
+        done
+    done
+}
+
+failures=0
+check() {
+    echo "== $1"
+    shift
+    local begun=$SECONDS
+    if "$@"; then echo "-- passed in $((SECONDS - begun)) s"; else
+        echo "-- FAILED" >&2
+        failures=$((failures + 1))
+    fi
+}
+
+# realize LOCK PYTHON: an environment of its own, imports, pip's opinion, and again offline without a single build.
+realize() {
+    local lock=$1 python=$2 venv again
+    venv=$work/venv-$(basename "$lock" .lock)-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    "$program" realize "$lock" --python "$python" --venv "$venv" || return 1
+    "$venv/bin/python" "$here/imports.py" || return 1
+    if [ -x "${PIP_ACCEL_TEST_UV:-}" ]; then
+        "$PIP_ACCEL_TEST_UV" pip check --quiet --python "$venv" || return 1
+    fi
+    again=$("$program" realize "$lock" --python "$python" --venv "$venv-again" --offline --json) || return 1
+    python3 -c 'import json, sys; r = json.loads(sys.argv[1]); sys.exit(r["built"] + r["fetched"])' "$again" || return 1
+    "$program" verify || return 1
+}
+
+mapfile -t pythons < <(interpreters)
+[ ${#pythons[@]} -ge 3 ] || echo "only ${#pythons[@]} of the interpreters 3.11, 3.12, 3.13 are installed: ${pythons[*]:-none}" >&2
+for python in "${pythons[@]}"; do
+    check "100 packages on $python" realize "$here/../../docs/bench/requirements-100.lock" "$python"
+done
+for python in "${pythons[@]}"; do
+    check "15 sdists on $python" realize "$here/sdists.lock" "$python"
+done
+check "the example lock" realize "$here/../../docs/demo/requirements.lock" "$(command -v python3)"
+
+if [ "$failures" -gt 0 ]; then
+    echo "test-online: $failures checks failed" >&2
+    exit 1
+fi
+echo "test-online: everything passed"

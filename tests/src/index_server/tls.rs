@@ -1,0 +1,56 @@
+//! TLS for the loopback index, with certificates that only the tests trust.
+
+use std::io;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::Acceptor;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// The file of the authority that signed the server's certificate.
+#[must_use]
+pub fn authority_file() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/tls/ca.pem")
+}
+
+/// The server's side: a certificate for `localhost` and `127.0.0.1`, HTTP/1.1 only.
+pub(super) fn server_config() -> Arc<ServerConfig> {
+    let certificates = CertificateDer::pem_slice_iter(include_bytes!("../../data/tls/server.pem"))
+        .collect::<Result<Vec<_>, _>>()
+        .expect("the checked-in certificate parses");
+    let key =
+        PrivateKeyDer::from_pem_slice(include_bytes!("../../data/tls/server.key")).expect("the checked-in key parses");
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .expect("the checked-in key belongs to the certificate");
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// Shakes hands; also says which protocols the client offered (`h2`, `http/1.1`).
+pub(super) fn accept(
+    mut stream: TcpStream,
+    config: &Arc<ServerConfig>,
+) -> io::Result<(StreamOwned<ServerConnection, TcpStream>, Vec<String>)> {
+    let failed = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, error);
+    let mut acceptor = Acceptor::default();
+    let accepted = loop {
+        if acceptor.read_tls(&mut stream)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(accepted) = acceptor.accept().map_err(|(error, _alert)| failed(error))? {
+            break accepted;
+        }
+    };
+    let offered = accepted
+        .client_hello()
+        .alpn()
+        .map(|protocols| protocols.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+        .unwrap_or_default();
+    let connection = accepted.into_connection(Arc::clone(config)).map_err(|(error, _alert)| failed(error))?;
+    Ok((StreamOwned::new(connection, stream), offered))
+}
