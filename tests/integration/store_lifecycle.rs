@@ -153,7 +153,8 @@ fn interrupted_leaves_nothing_running() {
     let env = env();
     env.lock(&[&slow_sdist("slow", 600.0)]);
     let mut process = env.start(env.realize_command(&[]));
-    let logs = env.store().join("tmp");
+    // A log is there when the build begins, long after the store was made and the signal is listened for.
+    let logs = env.store().join("logs");
     assert!(wait_while_running(&mut process, || has_entries(&logs)), "the build never began");
     process.signal(Signal::SIGINT);
     process.wait().fails_with(130);
