@@ -293,6 +293,22 @@ fn json_reports_what_was_done() {
 }
 
 #[test]
+fn a_report_says_where_the_time_went() {
+    let env = env();
+    env.lock(&[&full_wheel(), &built_sdist()]);
+    let report = env.realize(&["--json"]).success().json();
+    let spent = |name: &str| report["phases"][name].as_f64().unwrap();
+    assert!(spent("plan") + spent("obtain") + spent("link") <= report["seconds"].as_f64().unwrap());
+    for activity in ["index", "download", "unpack", "build", "publish"] {
+        assert!(report["phases"]["work"][activity].as_f64().unwrap() > 0.0, "{activity}: {report}");
+    }
+    // Nothing is missing any more, so there is no such work.
+    let warm = env.realize(&["--venv", "second", "-v"]).success();
+    assert!(warm.stderr.lines().any(|line| line.starts_with("plan ")), "{}", warm.stderr);
+    assert!(!warm.stderr.contains("overlapping"), "{}", warm.stderr);
+}
+
+#[test]
 fn a_changed_lock_replaces_the_old_packages() {
     let env = env();
     env.lock(&[&WheelBuilder::simple("old", "1.0").build(), &WheelBuilder::simple("both", "1.0").build()]);

@@ -46,6 +46,7 @@ use crate::python::sdist::{UnpackedSdist, unpack_sdist};
 use crate::realize::engine::{Engine, How, Obtained, joined, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::{Pin, PinKey, Selection};
+use crate::realize::profile::Activity;
 use crate::session::{SandboxChoice, Session};
 use hooks::Hook;
 use place::BuildPlace;
@@ -198,7 +199,9 @@ impl Build<'_> {
         let session = &self.engine.session;
         session.report(Event::BuildStarted { name: self.pin.name.clone(), version: version.clone() });
         let started = Instant::now();
+        let running = self.engine.work.begin(Activity::Build);
         let result = hooks::run(place, inputs, (Hook::BuildWheel, 1)).await;
+        drop(running);
         session.report(Event::BuildFinished {
             name: self.pin.name.clone(),
             version,
@@ -254,7 +257,7 @@ impl Build<'_> {
             references: Vec::new(),
             link_plan: Some(imported.link_plan),
         };
-        let objects = self.engine.publisher.publish(self.pin, vec![new]).await?;
+        let objects = self.engine.publish(self.pin, vec![new]).await?;
         self.remember(&recipe).map_err(store_error(self.pin))?;
         place.succeeded(recipe.id())?;
         Ok(objects.into_iter().next().expect("publishing returns an object for each it was given"))

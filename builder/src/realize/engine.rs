@@ -14,6 +14,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::error::ObtainError;
 use super::pin::{ChosenKind, Pin, PinKey, Selection};
+use super::profile::{Activity, Work};
 use super::publisher::Publisher;
 use crate::build::{LockedBuildRequirement, build_lock_of};
 use crate::event::Event;
@@ -56,7 +57,7 @@ type Cell = Arc<OnceCell<Obtained>>;
 /// The machinery of one run; made only when something is missing in the store.
 pub struct Engine {
     pub(crate) session: Arc<Session>,
-    pub(crate) publisher: Publisher,
+    publisher: Publisher,
     /// Bounds the packages that are under way: each has open files, and may wait for a lock on a thread of its own.
     lanes: Semaphore,
     /// Bounds unpacking by the processors.
@@ -71,6 +72,8 @@ pub struct Engine {
     build_locks: Vec<LockedBuild>,
     purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
+    /// What the run's time goes to.
+    pub(crate) work: Work,
 }
 
 /// Whether sdists are built or only made ready to be.
@@ -105,6 +108,7 @@ impl Engine {
             build_locks,
             purpose,
             touched: Mutex::default(),
+            work: Work::default(),
             session: Arc::clone(session),
         })
     }
@@ -227,7 +231,7 @@ impl Engine {
         };
         let mut batch = vec![new];
         batch.extend(source);
-        let published = self.publisher.publish(pin, batch).await?;
+        let published = self.publish(pin, batch).await?;
         drop(lock);
         let object = published.into_iter().next().expect("publishing returns an object for each it was given");
         Ok(Obtained { object, how: How::Fetched })
@@ -249,6 +253,7 @@ impl Engine {
                 .store
                 .new_tree()
                 .map_err(|source| ObtainError::Store { pin: name.clone(), source: Arc::new(source) })?;
+            let _running = engine.work.begin(Activity::Unpack);
             let options = ImportOptions { bytecode: Some(engine.bytecode()), ..ImportOptions::default() };
             let imported = import_wheel(&archive, &wheel, &tree, &options)
                 .map_err(|source| ObtainError::Wheel { file_name: name, source: Arc::new(source) })?;
@@ -285,6 +290,15 @@ impl Engine {
             },
             () = self.session.cancel.cancelled() => Err(ObtainError::Cancelled { pin: pin.to_string() }),
         }
+    }
+
+    /// Publishes trees of `pin`, together with others that are ready.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn publish(&self, pin: &Pin, objects: Vec<NewObject>) -> Result<Vec<Object>, ObtainError> {
+        let _running = self.work.begin(Activity::Publish);
+        self.publisher.publish(pin, objects).await
     }
 
     pub(crate) async fn client(&self, pin: &Pin) -> Result<&IndexClient, ObtainError> {
@@ -331,7 +345,7 @@ impl Engine {
             return Ok((object, How::Store));
         }
         let new = self.download(pin, selection, published).await?;
-        let objects = self.publisher.publish(pin, vec![new]).await?;
+        let objects = self.publish(pin, vec![new]).await?;
         drop(lock);
         let object = objects.into_iter().next().expect("publishing returns an object for each it was given");
         Ok((object, How::Fetched))
@@ -366,11 +380,13 @@ impl Engine {
         let path = EntryPath::parse(&file.file_name)
             .map_err(|source| ObtainError::FileName { pin: pin.to_string(), source })?;
         let mut sink = super::sink::TreeSink::new(&tree, &path, &self.session, &file.file_name);
+        let running = self.work.begin(Activity::Download);
         let sha256 = tokio::select! {
             result = client.download(file, expected, &mut sink) => result.map_err(failed)?,
             () = self.session.cancel.cancelled() => return Err(ObtainError::Cancelled { pin: pin.to_string() }),
         };
         sink.finish().map_err(store_error(pin))?;
+        drop(running);
         self.session.report(Event::Fetched { file_name: file.file_name.clone() });
         let version = pin.label_version();
         let tags = if file.file_name.ends_with(".whl") { "wheel" } else { "sdist" };

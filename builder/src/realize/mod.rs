@@ -13,12 +13,14 @@ pub mod error;
 mod fetch;
 pub mod pin;
 mod plan;
+pub mod profile;
 mod publisher;
 mod select;
 mod sink;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::encode::Encoder;
@@ -38,6 +40,7 @@ use crate::python::interpreter::{self, PythonInstallation};
 use crate::session::Session;
 use engine::{Engine, How, Obtained, Purpose};
 use error::{ObtainError, RealizeError};
+use profile::Phases;
 
 /// What the user asks for besides the lock.
 #[derive(Debug, Clone)]
@@ -75,6 +78,8 @@ pub struct RealizeReport {
     pub refused: Vec<(String, PackageName)>,
     /// The old environment, when it could not be removed completely.
     pub leftover: Option<PathBuf>,
+    /// Where the time went.
+    pub phases: Phases,
 }
 
 /// Everything that decides what an environment holds, as one digest.
@@ -96,24 +101,35 @@ pub fn realize(
     lock: &LoadedLock,
     request: &RealizeRequest,
 ) -> Result<RealizeReport, RealizeError> {
+    let started = Instant::now();
     let digest = request_digest(session, lock, request);
     // Two runs for one place take turns: the root must be that of the environment which stands there in the end.
     let _turn = session.store.lock(&format!("environment {}", request.destination.display()), &mut |owner| {
         let what = format!("{}, held by process {} ({})", request.destination.display(), owner.pid, owner.command);
         session.report(Event::Waiting { what });
     })?;
-    if let Some(report) = already_there(session, &digest, request)? {
+    if let Some(mut report) = already_there(session, &digest, request)? {
+        report.phases.plan = started.elapsed();
         return Ok(report);
     }
     let plan = Plan::make(session, lock)?;
+    let planned = Instant::now();
     let engine = Engine::new(session, lock.build_locks.clone(), Purpose::Build);
     let obtained = obtain_all(&engine, &plan)?;
     if session.cancel.is_cancelled() {
         return Err(RealizeError::Interrupted);
     }
+    let linking = Instant::now();
     session.report(Event::Linking { packages: obtained.len() });
     let direct_urls = plan.packages.iter().map(direct_url).collect::<Vec<_>>();
-    link(session, request, digest, &obtained.into_iter().zip(direct_urls).collect::<Vec<_>>())
+    let mut report = link(session, request, digest, &obtained.into_iter().zip(direct_urls).collect::<Vec<_>>())?;
+    report.phases = Phases {
+        plan: planned.duration_since(started),
+        obtain: linking.duration_since(planned),
+        link: linking.elapsed(),
+        work: if report.from_store == report.packages { Vec::new() } else { engine.work.sums() },
+    };
+    Ok(report)
 }
 
 /// What a realized environment would take, without doing it.
@@ -159,6 +175,7 @@ fn already_there(
         foreign_lost: Vec::new(),
         refused: Vec::new(),
         leftover: None,
+        phases: Phases::default(),
     }))
 }
 
@@ -325,6 +342,7 @@ fn link(
         foreign_lost: realized.foreign_lost,
         refused: realized.refused.into_iter().map(|refused| (refused.path, refused.package)).collect(),
         leftover: realized.leftover,
+        phases: Phases::default(),
     })
 }
 

@@ -9,6 +9,7 @@ use pip_accel_store::Object;
 use super::engine::{Engine, store_error};
 use super::error::ObtainError;
 use super::pin::{ChosenKind, DirectFile, Pin, PinKey, Selection};
+use super::profile::Activity;
 use crate::index::{self, ChoiceRequest, DownloadError, FileOrigin, PublishedFile, choose};
 use crate::session::Session;
 
@@ -90,7 +91,7 @@ impl Engine {
             }
             match self.download_any(pin, &file, &pin.hashes).await {
                 Ok((new, sha256)) => {
-                    self.publisher.publish(pin, vec![new]).await?;
+                    self.publish(pin, vec![new]).await?;
                     selection.sha256 = sha256;
                     return Ok((selection, file));
                 }
@@ -125,6 +126,7 @@ impl Engine {
             return Ok(Arc::new(vec![direct_file(direct, pin)]));
         }
         let client = self.client(pin).await?;
+        let _running = self.work.begin(Activity::Index);
         let files = tokio::select! {
             files = client.project_files(&pin.name) => files,
             () = self.session.cancel.cancelled() => return Err(ObtainError::Cancelled { pin: pin.to_string() }),

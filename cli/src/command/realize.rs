@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use pip_accel_builder::realize::profile::Phases;
 use pip_accel_builder::realize::{self, Plan, RealizeReport, RealizeRequest};
 use pip_accel_schema::environment::LinkMode;
 use serde_json::json;
@@ -91,8 +92,12 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
             "foreign": report.foreign,
             "foreign_lost": report.foreign_lost,
             "seconds": started.elapsed().as_secs_f64(),
+            "phases": phases(&report.phases),
         }));
         return;
+    }
+    if ui.verbose > 0 {
+        ui.note(&phases_line(&report.phases));
     }
     let noun = if report.packages == 1 { "package" } else { "packages" };
     let time = seconds(started.elapsed());
@@ -104,6 +109,31 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
             report.packages, report.from_store, report.fetched, report.built
         ));
     }
+}
+
+/// Seconds by phase; `work` is part of `obtain` and counts what runs twice at once twice.
+fn phases(phases: &Phases) -> serde_json::Value {
+    let work: serde_json::Map<_, _> = phases
+        .work
+        .iter()
+        .map(|(activity, spent)| (activity.as_str().to_owned(), json!(spent.as_secs_f64())))
+        .collect();
+    json!({
+        "plan": phases.plan.as_secs_f64(),
+        "obtain": phases.obtain.as_secs_f64(),
+        "link": phases.link.as_secs_f64(),
+        "work": work,
+    })
+}
+
+/// One line for `-v`.
+fn phases_line(phases: &Phases) -> String {
+    let busy = phases.work.iter().filter(|(_, spent)| !spent.is_zero());
+    let work: Vec<String> =
+        busy.map(|(activity, spent)| format!("{} {}", activity.as_str(), seconds(*spent))).collect();
+    let work = if work.is_empty() { String::new() } else { format!(" ({}, overlapping)", work.join(", ")) };
+    let [plan, obtain, link] = [phases.plan, phases.obtain, phases.link].map(seconds);
+    format!("plan {plan}, obtain {obtain}{work}, link {link}")
 }
 
 fn show_plan(context: &Context<'_>, plan: &Plan) {
