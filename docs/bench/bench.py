@@ -17,6 +17,9 @@ import tempfile
 import threading
 import time
 
+# Rows take turns of both sides until their rounds are done or this much time is gone, but three turns at least.
+ROW_SECONDS = 60
+
 # A build of a few seconds whose backend is setuptools: the one that the sandbox's cost is measured on.
 SANDBOX_SDIST = "markupsafe"
 
@@ -28,134 +31,226 @@ class Bench:
         self.options = options
         self.work = tempfile.mkdtemp(prefix="pip-accel-bench-")
         self.rows = []
-        self.peaks = {}
+        self.memory = []
+        self.profiles = []
+        self.load = os.getloadavg()[0]
         keep = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "PIP_CERT")
         self.base = {name: os.environ[name] for name in keep if name in os.environ}
-        fill_mirror(options)
-        index = serve(options.mirror)
-        self.base.update(PIP_INDEX_URL=index, UV_DEFAULT_INDEX=index)
         self.base.update(HOME=self.work, UV_NO_CONFIG="1", UV_PYTHON_DOWNLOADS="never", TMPDIR=self.work)
+        self.mirrored = dict(self.base)
 
-    def environment(self, name):
+    def use_mirror(self):
+        fill_mirror(self.options)
+        index = serve(self.options.mirror)
+        self.mirrored.update(PIP_INDEX_URL=index, UV_DEFAULT_INDEX=index)
+
+    def environment(self, name, base=None):
         """Variables that give both programs a cache of this name."""
-        return dict(self.base, PIP_ACCEL_STORE=self.path("store-" + name), UV_CACHE_DIR=self.path("uv-" + name))
+        return dict(base or self.mirrored, PIP_ACCEL_STORE=self.path("store-" + name), UV_CACHE_DIR=self.path("uv-" + name))
 
     def path(self, name):
         return os.path.join(self.work, name)
 
-    def remove(self, name):
-        """Removes a tree that may be read-only or immutable."""
-        path = self.path(name)
-        if os.path.isdir(path):
-            subprocess.run(["chattr", "-R", "-f", "-i", path], stderr=subprocess.DEVNULL)
-            for folder, _, _ in os.walk(path):
-                os.chmod(folder, stat.S_IRWXU)
-            shutil.rmtree(path)
+    def remove(self, *names):
+        """Removes trees that may be read-only or immutable."""
+        for path in map(self.path, names):
+            if os.path.isdir(path):
+                subprocess.run(["chattr", "-R", "-f", "-i", path], stderr=subprocess.DEVNULL)
+                for folder, _, _ in os.walk(path):
+                    os.chmod(folder, stat.S_IRWXU)
+                shutil.rmtree(path)
 
     def run(self, command, environment):
-        """Runs a command (or several, one after the other) and returns seconds; its peak memory goes to `self.peak`."""
+        """Runs a command (or several, one after the other) and returns the seconds that it took."""
         commands = command if isinstance(command[0], list) else [command]
         started = time.perf_counter()
-        peak = 0
         for one in commands:
-            child = subprocess.Popen(one, env=environment, cwd=self.work, stdin=subprocess.DEVNULL,
-                                     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            stderr = child.stderr.read()
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            peak = max(peak, usage.ru_maxrss)
-            if child.returncode:
-                sys.exit("failed (%d): %s\n%s" % (child.returncode, " ".join(one), stderr.decode(errors="replace")))
-        self.peak = peak
+            done = subprocess.run(one, env=environment, cwd=self.work, stdin=subprocess.DEVNULL, capture_output=True)
+            if done.returncode:
+                sys.exit("failed (%d): %s\n%s" % (done.returncode, " ".join(one), done.stderr.decode(errors="replace")))
+            self.stdout = done.stdout
         return time.perf_counter() - started
 
-    def median(self, command, environment, before=None, rounds=None):
-        times, peaks = [], []
-        for _ in range(rounds or self.options.rounds):
-            if before:
-                before()
-            times.append(self.run(command, environment))
-            peaks.append(self.peak)
-        self.peak = int(statistics.median(peaks))
-        return statistics.median(times)
+    def pair(self, what, ours, theirs, goal, rounds=None):
+        """Measures two sides in turn, so that both meet the same moods of the machine, and adds a row of their medians.
 
-    def row(self, what, ours, theirs, goal):
-        self.rows.append((what, ours, theirs, goal))
-        print("%-40s %9.1f ms %9.1f ms" % (what, ours * 1000, theirs * 1000), file=sys.stderr)
+        A side is a command, its environment and what happens before it. Ends early, after three rounds or more, when
+        the row has had its share of the time.
+        """
+        times = ([], [])
+        deadline = time.monotonic() + ROW_SECONDS
+        for done in range(rounds or self.options.rounds):
+            if done >= 3 and time.monotonic() > deadline:
+                break
+            for side, (command, environment, before) in zip(times, (ours, theirs)):
+                before()
+                side.append(self.run(command, environment))
+        row = Row(what, statistics.median(times[0]), statistics.median(times[1]), len(times[0]), goal)
+        self.rows.append(row)
+        print(row.line(), file=sys.stderr)
+        return row
 
     # What is measured ------------------------------------------------------------------------------------------
 
     def ours(self, venv, *more, lock=None):
-        lock = lock or self.path("requirements.lock")
+        lock = lock or self.options.lock
         return [self.options.program, "realize", lock, "--venv", self.path(venv), "--python", self.options.python, *more]
 
-    def theirs(self, venv, *more, create=True, lock=None):
-        lock = lock or self.path("requirements.lock")
+    def theirs(self, venv, *more, create=True):
         venv = self.path(venv)
-        sync = [self.options.uv, "pip", "sync", "--require-hashes", "--python", venv, lock, *more]
-        return [[self.options.uv, "venv", "--python", self.options.python, venv], sync] if create else [sync]
+        sync = [self.options.uv, "pip", "sync", "--require-hashes", "--python", venv, self.options.lock, *more]
+        return [[self.options.uv, "venv", "--python", self.options.python, venv], sync] if create else sync
 
     def warm(self):
         environment = self.environment("warm")
         self.run(self.ours("warm-up"), environment)
-        self.run(self.theirs("warm-up-uv", "--compile-bytecode"), environment)
-        ours = self.median(self.ours("ours"), environment, lambda: self.remove("ours"))
-        theirs = self.median(self.theirs("theirs", "--offline"), environment, lambda: self.remove("theirs"))
-        self.row("warm, new environment", ours, theirs, "30 times, under 30 ms")
-        compiled = self.median(self.theirs("theirs", "--offline", "--compile-bytecode"), environment,
-                               lambda: self.remove("theirs"), rounds=3)
-        self.row("warm, bytecode included", ours, compiled, "300 times")
-        ours = self.median(self.ours("ours"), environment)
-        theirs = self.median(self.theirs("theirs", "--offline", create=False), environment)
-        self.row("again, nothing to do", ours, theirs, "5 times, under 10 ms")
+        self.run(self.theirs("warm-up-uv"), environment)
+        new = (self.ours("ours"), environment, lambda: self.remove("ours"))
+        old = lambda: self.remove("theirs")
+        self.pair("warm, new environment", new, (self.theirs("theirs", "--offline"), environment, old),
+                  Goal(30, milliseconds=30))
+        same = lambda: None
+        self.pair("again, nothing to do", (self.ours("ours"), environment, same),
+                  (self.theirs("theirs", "--offline", create=False), environment, same), Goal(5, milliseconds=10))
+        self.pair("warm, bytecode included", new,
+                  (self.theirs("theirs", "--offline", "--compile-bytecode"), environment, old), Goal(300), rounds=3)
         for mode in ("hardlink", "copy"):
-            ours = self.median(self.ours("ours-mode", "--link-mode", mode), environment, lambda: self.remove("ours-mode"))
-            theirs = self.median(self.theirs("theirs-mode", "--offline", "--link-mode", mode), environment,
-                                 lambda: self.remove("theirs-mode"))
-            self.row("warm, --link-mode " + mode, ours, theirs, "")
+            self.pair("warm, `--link-mode %s`" % mode,
+                      (self.ours("mode", "--link-mode", mode), environment, lambda: self.remove("mode")),
+                      (self.theirs("theirs", "--offline", "--link-mode", mode), environment, old), Goal(None), rounds=3)
+        self.remove("ours")
+        self.run(self.ours("ours", "--json"), environment)
+        self.profiles.append(("warm, new environment, one run", json.loads(self.stdout)))
 
     def cold(self):
         environment = self.environment("cold")
-        names = ("store-cold", "uv-cold", "ours", "theirs")
-
-        def forget():
-            for name in names:
-                self.remove(name)
-
-        ours = self.median(self.ours("ours"), environment, forget, rounds=3)
-        self.peaks["pip-accel, cold"] = self.peak
-        theirs = self.median(self.theirs("theirs", "--compile-bytecode"), environment, forget, rounds=3)
-        self.peaks["uv, cold"] = self.peak
-        self.row("cold, loopback mirror", ours, theirs, "not slower")
+        before = lambda: self.remove("store-cold", "uv-cold", "ours", "theirs")
+        self.pair("cold, loopback mirror", (self.ours("ours"), environment, before),
+                  (self.theirs("theirs", "--compile-bytecode"), environment, before), Goal(1), rounds=3)
+        before()
+        for name, command in (("pip-accel", self.ours("ours", "--json")), ("uv", self.theirs("theirs", "--compile-bytecode")[1])):
+            if name == "uv":
+                self.run(self.theirs("theirs")[0], environment)
+            self.memory.append((name + ", cold", *peak_memory(command, environment, self.work)))
+        before()
+        self.run(self.ours("ours", "--json"), environment)
+        self.profiles.append(("cold, loopback mirror, one run", json.loads(self.stdout)))
+        before()
 
     def sandbox(self):
         """The same build with and without isolation; what is fetched is in the store before."""
-        environment = self.environment("sandbox")
         # The build requirements come from the machine's own index; only the lock of the benches is mirrored.
-        for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"):
-            environment.pop(name)
-        pins = requirement(open(os.path.join(os.path.dirname(self.options.lock), "../demo/requirements.lock")).read(), SANDBOX_SDIST)
-        with open(self.path("sdist.lock"), "w") as file:
-            file.write("--no-binary :all:\n" + pins)
+        environment = self.environment("sandbox", self.base)
+        with open(os.path.join(os.path.dirname(self.options.lock), "../demo/requirements.lock")) as file:
+            pins = requirement(file.read(), SANDBOX_SDIST)
         lock = self.path("sdist.lock")
-        self.run(self.ours("built", lock=lock), environment)
+        with open(lock, "w") as file:
+            file.write("--no-binary :all:\n" + pins)
         template = self.path("template")
         fetch = dict(environment, PIP_ACCEL_STORE=template)
         self.run([self.options.program, "fetch", lock, "--python", self.options.python], fetch)
 
         def reset():
-            self.remove("built")
-            self.remove("store-sandbox")
+            self.remove("built", "store-sandbox")
             subprocess.run(["cp", "-a", template, self.path("store-sandbox")], check=True)
 
-        inside = self.median(self.ours("built", lock=lock), environment, reset, rounds=5)
-        outside = self.median(self.ours("built", "--no-sandbox", lock=lock), environment, reset, rounds=5)
-        self.row("one build, in the sandbox / without", inside, outside, "5 % and 50 ms")
+        side = lambda *more: (self.ours("built", "--offline", *more, lock=lock), environment, reset)
+        self.pair("one build (%s), sandbox / none" % SANDBOX_SDIST, side(), side("--no-sandbox"),
+                  Goal(1 / 1.05, extra_milliseconds=50))
 
     def close(self):
-        for name in os.listdir(self.work):
-            self.remove(name)
+        self.remove(*os.listdir(self.work))
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+class Goal:
+    """What a row has to reach: how many times faster, and in how many milliseconds."""
+
+    def __init__(self, times, milliseconds=None, extra_milliseconds=0):
+        self.times, self.milliseconds, self.extra = times, milliseconds, extra_milliseconds
+
+    def text(self):
+        if self.times is None:
+            return "none"
+        if self.extra:
+            return "%.0f %% and %d ms more" % (100 / self.times - 100, self.extra)
+        limit = ", under %d ms" % self.milliseconds if self.milliseconds else ""
+        return ("not slower" if self.times == 1 else "%d times" % self.times) + limit
+
+    def verdict(self, ours, theirs):
+        if self.times is None:
+            return "faster" if ours < theirs else "slower"
+        reached = ours * self.times <= theirs + self.extra / 1000 * self.times
+        if self.milliseconds and ours * 1000 > self.milliseconds:
+            reached = False
+        return "reached" if reached else "**missed**"
+
+
+class Row:
+    """Two medians, in seconds."""
+
+    def __init__(self, what, ours, theirs, rounds, goal):
+        self.what, self.ours, self.theirs, self.rounds, self.goal = what, ours, theirs, rounds, goal
+
+    def line(self):
+        return "| %s | %.1f ms | %.1f ms | %.2f | %d | %s | %s |" % (
+            self.what, self.ours * 1000, self.theirs * 1000, self.theirs / self.ours, self.rounds, self.goal.text(),
+            self.goal.verdict(self.ours, self.theirs))
+
+
+def peak_memory(command, environment, directory):
+    """Runs a command; returns the peak of its own resident memory and that of its whole process tree, in MiB.
+
+    The first is the kernel's figure. The second is sampled (proportional set sizes, each 50 ms), so short peaks escape it.
+    """
+    child = subprocess.Popen(command, env=environment, cwd=directory, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = 0
+    alone = 0
+    while True:
+        alone = max(alone, status_kilobytes(child.pid))
+        peak = max(peak, sum(map(proportional_kilobytes, tree(child.pid))))
+        try:
+            child.wait(0.05)
+            break
+        except subprocess.TimeoutExpired:
+            pass
+    if child.returncode:
+        sys.exit("failed (%d): %s" % (child.returncode, " ".join(command)))
+    return alone >> 10, peak >> 10
+
+
+def status_kilobytes(process):
+    """The most memory that a process had resident so far (`VmHWM`)."""
+    return first_number("/proc/%d/status" % process, r"VmHWM:\s*(\d+)")
+
+
+def proportional_kilobytes(process):
+    return first_number("/proc/%d/smaps_rollup" % process, r"\nPss:\s*(\d+)")
+
+
+def first_number(path, pattern):
+    """A number of a file of /proc; 0 when its process has ended."""
+    try:
+        with open(path) as file:
+            found = re.search(pattern, file.read())
+    except OSError:
+        return 0
+    return int(found.group(1)) if found else 0
+
+
+def tree(process):
+    """A process and all below it."""
+    processes = [process]
+    for one in processes:
+        try:
+            threads = os.listdir("/proc/%d/task" % one)
+            for thread in threads:
+                with open("/proc/%d/task/%s/children" % (one, thread)) as file:
+                    processes += map(int, file.read().split())
+        except OSError:
+            pass
+    return processes
 
 
 def requirement(text, name):
@@ -214,19 +309,25 @@ def machine(bench):
         "%s, %d cores, %d GiB, Linux %s, %s" % (model.group(1) if model else platform.machine(), os.cpu_count(), memory,
                                                 platform.release(), kind),
         "Python %s; %s; %s" % (platform.python_version(), version(bench.options.program), version(bench.options.uv)),
-        "both programs use the same loopback mirror of the files as their index",
-        "%s; medians of %d runs (fewer where a run takes seconds); load average at the end %.1f" % (
-            datetime.date.today(), bench.options.rounds, os.getloadavg()[0]),
+        "%s; medians; load average at the beginning %.1f" % (datetime.date.today(), bench.load),
     ]
 
 
 def table(bench):
-    lines = ["| what | pip-accel | uv, or without | ratio | goal |", "| --- | --: | --: | --: | --- |"]
-    for what, ours, theirs, goal in bench.rows:
-        lines.append("| %s | %.1f ms | %.1f ms | %.1f | %s |" % (what, ours * 1000, theirs * 1000, theirs / ours, goal))
-    lines += ["", "| peak memory of one process | MiB | goal |", "| --- | --: | --- |"]
-    for what, kilobytes in bench.peaks.items():
-        lines.append("| %s | %d | %s |" % (what, kilobytes >> 10, "under 300" if what.startswith("pip-accel") else ""))
+    lines = ["| what | pip-accel | uv, or without | ratio | runs | goal | |", "| --- | --: | --: | --: | --: | --- | --- |"]
+    lines += [row.line() for row in bench.rows]
+    lines += ["", "| peak memory, MiB | the process itself | with all it started | goal | |", "| --- | --: | --: | --- | --- |"]
+    for what, alone, whole in bench.memory:
+        ours = what.startswith("pip-accel")
+        verdict = "" if not ours else "reached" if whole < 300 else "reached by the process itself" if alone < 300 else "**missed**"
+        lines.append("| %s | %d | %d | %s | %s |" % (what, alone, whole, "under 300" if ours else "", verdict))
+    lines += ["", "| where the time goes | plan | obtain | link | busy inside obtain, summed over what runs at once |",
+              "| --- | --: | --: | --: | --- |"]
+    for what, report in bench.profiles:
+        phases = report["phases"]
+        work = ", ".join("%s %.1f s" % (name, spent) for name, spent in phases["work"].items())
+        lines.append("| %s (%.1f ms) | %.1f ms | %.1f ms | %.1f ms | %s |" % (
+            what, report["seconds"] * 1000, *(phases[name] * 1000 for name in ("plan", "obtain", "link")), work))
     return lines
 
 
@@ -245,15 +346,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("program", "uv", "python", "mirror", "lock", "output"):
         parser.add_argument("--" + name, required=True)
-    parser.add_argument("--rounds", type=int, required=True)
-    parser.add_argument("--only", default="warm,cold,sandbox", help="parts to run, separated by commas")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", help="parts to run (warm, cold, sandbox), separated by commas; their figures are printed, not kept")
     options = parser.parse_args()
     bench = Bench(options)
+    parts = options.only.split(",") if options.only else ["warm", "cold", "sandbox"]
     try:
-        shutil.copy(options.lock, bench.path("requirements.lock"))
-        for part in options.only.split(","):
+        if parts != ["sandbox"]:
+            bench.use_mirror()
+        for part in parts:
             getattr(bench, part)()
-        write(bench, options.output)
+        if options.only:
+            print("\n".join(table(bench)))
+        else:
+            write(bench, options.output)
     finally:
         bench.close()
 
