@@ -36,6 +36,10 @@ const STATEMENT_CACHE: usize = 64;
 /// the store reads the whole WAL once, so it must stay small; each copying costs two syncs, so not too small.
 const CHECKPOINT_PAGES: u32 = 512;
 
+/// Size of the WAL from which a process that ends copies it: some ten warm runs' worth, which each following process
+/// would read anew. Whoever fetched or built has far more, and two syncs are nothing to it.
+pub(crate) const WAL_BYTES_LEFT: u64 = 128 * 4096;
+
 /// Number of a row.
 pub(crate) type RowId = i64;
 
@@ -75,6 +79,17 @@ pub(crate) struct Database {
     connection: Mutex<Connection>,
     path: PathBuf,
     durable: bool,
+    mode: DatabaseMode,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.mode == DatabaseMode::ReadWrite && wal_bytes(&self.path) > WAL_BYTES_LEFT {
+            // Nobody waits at the end of a run: who reads right now leaves the copying to the next one.
+            drop(self.connection().busy_timeout(Duration::ZERO));
+            self.checkpoint();
+        }
+    }
 }
 
 impl Database {
@@ -108,7 +123,7 @@ impl Database {
             let _lock = lock::lock_exclusive(&layout.migrate_lock())?;
             migrate(&mut connection, MIGRATIONS).map_err(|error| error_of(&path, "be migrated", error))?;
         }
-        Ok(Self { connection: Mutex::new(connection), path, durable })
+        Ok(Self { connection: Mutex::new(connection), path, durable, mode })
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -218,9 +233,7 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 /// Opens a database in a folder that can't be written to. SQLite calls that `immutable`, and then ignores the WAL:
 /// right only when it is empty. Otherwise a plain read-only connection reads the WAL through its own memory.
 fn connect_unwritable(path: &Path) -> rusqlite::Result<Connection> {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    if std::fs::metadata(&wal).is_ok_and(|metadata| metadata.len() > 0) {
+    if wal_bytes(path) > 0 {
         return connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
     }
     let connection = Connection::open_with_flags(
@@ -229,6 +242,13 @@ fn connect_unwritable(path: &Path) -> rusqlite::Result<Connection> {
     )?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     Ok(connection)
+}
+
+/// Size of the WAL of the database at `path`.
+fn wal_bytes(path: &Path) -> u64 {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    std::fs::metadata(&wal).map_or(0, |metadata| metadata.len())
 }
 
 fn immutable_uri(path: &Path) -> String {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::child::{Helper, arguments, say};
 use super::*;
+use crate::db::WAL_BYTES_LEFT;
 use crate::{OpenError, VerifyOptions};
 
 fn read_only(root: &Path) -> OpenOptions {
@@ -87,6 +88,23 @@ fn check_reader(reader: &Arc<Store>, content_digest: &str) {
     assert!(message.contains("read-only") && message.contains("add an object"), "{message}");
     assert!(reader.gc_apply(&no_age(), &mut |_| {}).is_err());
     assert!(reader.lock("a", &mut |_| {}).is_err());
+}
+
+/// Each process reads the write-ahead log when it opens the store: a long one does not outlive the process that wrote it.
+#[test]
+fn a_long_log_is_copied_at_the_end_and_a_short_one_is_left() {
+    let test = TestStore::new();
+    let log = || std::fs::metadata(test.path("db/store.sqlite-wal")).expect("a log").len();
+    let other = test.again();
+    other.memo_put("test", b"key", b"value").expect("written");
+    drop(other);
+    assert!(log() > 0, "copying a short log costs two syncs");
+    let other = test.again();
+    let long = vec![7; usize::try_from(WAL_BYTES_LEFT).expect("small") + 1];
+    other.memo_put("test", b"key", &long).expect("written");
+    drop(other);
+    assert_eq!(log(), 0);
+    assert_eq!(test.store.memo_get("test", b"key").expect("read"), Some(long));
 }
 
 /// A14, A15: the same for a user who has no right to write, with an empty write-ahead log and with a full one.
