@@ -32,6 +32,8 @@ pub struct SessionOptions {
     pub offline: bool,
     /// Builds that run at once, and the number of jobs a build may start.
     pub jobs: usize,
+    /// Memory in bytes that has to be free for a build to start while another one runs.
+    pub build_memory: u64,
     /// Where files come from.
     pub index: IndexSettings,
     /// Wheels or sdists, by project.

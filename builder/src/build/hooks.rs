@@ -11,6 +11,7 @@ use super::failure::BuildStatus;
 use super::inputs::RequirementTrees;
 use super::place::{BuildPlace, remove_if_there};
 use crate::realize::error::ObtainError;
+use crate::realize::schedule::Place;
 use crate::sandbox::SandboxStatus;
 
 /// Largest result of a hook; a list of requirements has a few hundred bytes.
@@ -83,7 +84,7 @@ pub(super) async fn run(
     let confinement = Confinement::of(session)
         .await
         .map_err(|source| ObtainError::NoSandbox { pin: place.pin.to_string(), source: Arc::new(source) })?;
-    let permit = place.engine.builds.acquire().await;
+    let permit = place.engine.permits.acquire(Place::Sandbox).await;
     let mut sink = place;
     let outcome = confinement.run(&spec, &mut sink, session.cancel.signal()).await.map_err(|source| {
         place.close_log(&source.to_string());

@@ -1,7 +1,7 @@
 //! Gets the trees of pins: from the store, else from a wheel, else from a build. Each tree once a run,
 //! and by locks in the store once a machine, however many ask for it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -10,12 +10,14 @@ use pip_accel_schema::manifest::{EntryPath, Provenance};
 use pip_accel_schema::store_path::{ObjectId, StorePath};
 use pip_accel_schema::wheel::WheelFileName;
 use pip_accel_store::{KeyLock, NewObject, Object, StoreError, TreeWriter};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 use super::error::ObtainError;
+use super::permits::Permits;
 use super::pin::{ChosenKind, Pin, PinKey, Selection};
 use super::profile::{Activity, Work};
 use super::publisher::Publisher;
+use super::schedule::{Place, Places};
 use crate::build::{LockedBuildRequirement, build_lock_of};
 use crate::event::Event;
 use crate::index::{IndexClient, PublishedFile};
@@ -58,17 +60,12 @@ type Cell = Arc<OnceCell<Obtained>>;
 pub struct Engine {
     pub(crate) session: Arc<Session>,
     publisher: Publisher,
-    /// Bounds the packages that are under way: each has open files, and may wait for a lock on a thread of its own.
-    lanes: Semaphore,
-    /// Bounds unpacking by the processors.
-    processors: Semaphore,
-    /// Bounds builds by `--jobs`; held only while a sandbox runs, so that a build may wait for its inputs.
-    pub(crate) builds: Semaphore,
+    /// Bounds what is under way. A sandbox's place is held only while it runs: a build may wait for its inputs.
+    pub(crate) permits: Permits,
     client: OnceCell<IndexClient>,
     bytecode: OnceLock<Arc<BytecodePool>>,
     /// By pin, and whether a build wants it: under [`Purpose::Fetch`] only what builds want is built.
     cells: Mutex<HashMap<(PinKey, bool), Cell>>,
-    needs: Mutex<BTreeMap<PinKey, BTreeSet<PinKey>>>,
     build_locks: Vec<LockedBuild>,
     purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
@@ -98,13 +95,15 @@ impl Engine {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
             publisher: Publisher::new(Arc::clone(session)),
-            lanes: Semaphore::new(LANES),
-            processors: Semaphore::new(processors),
-            builds: Semaphore::new(session.options.jobs.max(1)),
+            permits: Permits::new(Places {
+                lanes: LANES,
+                processors,
+                sandboxes: session.options.jobs,
+                sandbox_bytes: session.options.build_memory,
+            }),
             client: OnceCell::new(),
             bytecode: OnceLock::new(),
             cells: Mutex::default(),
-            needs: Mutex::default(),
             build_locks,
             purpose,
             touched: Mutex::default(),
@@ -152,22 +151,9 @@ impl Engine {
         build_lock_of(&self.build_locks, (&pin.name, pin.version.as_ref()?), markers)
     }
 
-    /// Records that `parent` waits for `child`, unless that closes a circle in which all would wait forever. Builds
-    /// are nodes of their own ([`PinKey::of_build`]): two pins may mean one sdist, which is built under one lock.
+    /// Records that `parent` waits for `child`, which is wanted for `pin`, unless all would wait for each other.
     pub(crate) fn note_need(&self, (parent, child): (PinKey, PinKey), pin: &Pin) -> Result<(), ObtainError> {
-        let mut needs = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut open = vec![child];
-        let mut seen = BTreeSet::new();
-        while let Some(key) = open.pop() {
-            if key == parent {
-                return Err(ObtainError::Cycle { pin: pin.to_string() });
-            }
-            if seen.insert(key) {
-                open.extend(needs.get(&key).into_iter().flatten());
-            }
-        }
-        needs.entry(parent).or_default().insert(child);
-        Ok(())
+        self.permits.wait(parent, child).map_err(|_| ObtainError::Cycle { pin: pin.to_string() })
     }
 
     async fn obtain(self: &Arc<Self>, pin: &Pin, key: &PinKey, for_build: bool) -> Result<Obtained, ObtainError> {
@@ -201,7 +187,7 @@ impl Engine {
             return stored(pin, selection, object);
         }
         // Nothing below asks for another lane, so waiting here can't be waited for.
-        let _lane = self.lanes.acquire().await;
+        let _lane = self.permits.acquire(Place::Lane).await;
         let lock = self.lock(pin, &format!("wheel {id}")).await?;
         if let Some(object) = take().map_err(&store_error)? {
             return stored(pin, selection, object);
@@ -244,7 +230,7 @@ impl Engine {
         file_name: &WheelFileName,
         archive: PathBuf,
     ) -> Result<(TreeWriter, ImportedWheel), ObtainError> {
-        let permit = self.processors.acquire().await;
+        let permit = self.permits.acquire(Place::Processor).await;
         let engine = Arc::clone(self);
         let (wheel, name) = (file_name.clone(), display_name.to_owned());
         let work = tokio::task::spawn_blocking(move || {
@@ -339,7 +325,7 @@ impl Engine {
         if let Some(object) = take()? {
             return Ok((object, How::Store));
         }
-        let _lane = self.lanes.acquire().await;
+        let _lane = self.permits.acquire(Place::Lane).await;
         let lock = self.lock(pin, &format!("source {}", selection.sha256)).await?;
         if let Some(object) = take()? {
             return Ok((object, How::Store));

@@ -11,10 +11,12 @@
 pub mod engine;
 pub mod error;
 mod fetch;
+mod permits;
 pub mod pin;
 mod plan;
 pub mod profile;
 mod publisher;
+pub(crate) mod schedule;
 mod select;
 mod sink;
 

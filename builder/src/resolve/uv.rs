@@ -20,6 +20,7 @@ use crate::lock::AllowedFormats;
 use crate::realize::engine::{Engine, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
+use crate::realize::schedule::Place;
 use crate::sandbox::{Bind, LastLines, Network, SandboxSpec, SandboxStatus};
 
 /// The version that is fetched.
@@ -68,7 +69,7 @@ async fn resolve(
     let confinement = Confinement::of(&engine.session)
         .await
         .map_err(|source| ObtainError::NoSandbox { pin: request.pin.to_string(), source: Arc::new(source) })?;
-    let _permit = engine.builds.acquire().await;
+    let _permit = engine.permits.acquire(Place::Sandbox).await;
     let outcome = confinement
         .run(&spec, &mut last_lines, engine.session.cancel.signal())
         .await

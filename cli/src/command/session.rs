@@ -122,6 +122,7 @@ fn options(
     Ok(SessionOptions {
         offline,
         jobs: jobs.max(1),
+        build_memory: settings.number("build-memory").unwrap_or(DEFAULT_BUILD_MEMORY),
         index: if offline {
             local_index(host, python, settings, (args, lock))?
         } else {
@@ -136,6 +137,9 @@ fn options(
         search_path: host.variable("PATH").unwrap_or_default(),
     })
 }
+
+/// What one build may well need: a C++ compiler on large files has 1 GiB. Shown as `1G` in the settings.
+const DEFAULT_BUILD_MEMORY: u64 = 1 << 30;
 
 fn limits(settings: &Settings) -> Limits {
     let mut limits = default_limits();

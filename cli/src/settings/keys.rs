@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Number,
     /// A time: seconds, or a number with `s`, `m`, `h` or `d`.
     Duration,
+    /// An amount of memory or disk: bytes, or a number with `K`, `M`, `G` or `T` (powers of 1024).
+    Size,
     /// `true` or `false`.
     Flag,
     /// Texts, in a variable separated by white space.
@@ -50,6 +52,7 @@ pub(crate) const KEYS: &[Key] = &[
         "how files get into environments",
     ),
     key("jobs", Kind::Number, "number of processors", "builds that run at once"),
+    key("build-memory", Kind::Size, "1G", "memory that has to be free for a further build to start"),
     key("offline", Kind::Flag, "false", "never use the network"),
     key("durability", Kind::Word(&["full", "none"]), "full", "whether objects survive a power cut"),
     key("index-url", Kind::Text, "pip's", "package index"),
@@ -115,6 +118,9 @@ impl Key {
             Kind::Duration => parse_duration(text)
                 .map(Value::Number)
                 .ok_or_else(|| refuse("a number of seconds, or one with s, m, h or d,")),
+            Kind::Size => parse_size(text)
+                .map(Value::Number)
+                .ok_or_else(|| refuse("a number of bytes, or one with K, M, G or T,")),
             Kind::Flag => match text.to_ascii_lowercase().as_str() {
                 "1" | "true" | "yes" | "on" => Ok(Value::Flag(true)),
                 "0" | "false" | "no" | "off" => Ok(Value::Flag(false)),
@@ -158,6 +164,21 @@ pub(crate) fn parse_duration(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
+/// Bytes of `4096`, `512K`, `100M`, `5G`, `1T`; an `iB` or `B` behind the letter changes nothing.
+#[must_use]
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let factor: u64 = match text[number.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KB" | "KIB" => 1 << 10,
+        "M" | "MB" | "MIB" => 1 << 20,
+        "G" | "GB" | "GIB" => 1 << 30,
+        "T" | "TB" | "TIB" => 1 << 40,
+        _ => return None,
+    };
+    number.trim_end().parse::<u64>().ok()?.checked_mul(factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +199,17 @@ mod tests {
             ("wheels", "wheels"),
         ] {
             assert_eq!(safe_place(text), shown);
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [("4096", 4096), ("512K", 524_288), ("1 MiB", 1_048_576), ("5g", 5_368_709_120), ("0", 0)]
+        {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        }
+        for bad in ["", "G", "-1", "1P", "1.5G", "16777216T", "G1"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
         }
     }
 
