@@ -73,12 +73,47 @@ pub enum EnvironmentEntryKind {
 
 /// One path that belongs to the environment, relative to its root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "EntryFields")]
 pub struct EnvironmentEntry {
     /// Where.
     pub path: String,
     /// What.
     #[serde(flatten)]
     pub kind: EnvironmentEntryKind,
+}
+
+/// An entry as it is read. A manifest has a thousand of them and is read by each run: reading into a flattened, tagged
+/// enum would keep every value in a map first.
+#[derive(Deserialize)]
+struct EntryFields {
+    path: String,
+    kind: EntryWord,
+    target: Option<String>,
+    size: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum EntryWord {
+    Directory,
+    Link,
+    File,
+}
+
+impl TryFrom<EntryFields> for EnvironmentEntry {
+    type Error = String;
+
+    fn try_from(fields: EntryFields) -> Result<Self, String> {
+        let EntryFields { path, kind, target, size } = fields;
+        let kind = match (kind, target, size) {
+            (EntryWord::Directory, _, _) => EnvironmentEntryKind::Directory,
+            (EntryWord::Link, Some(target), _) => EnvironmentEntryKind::Link { target },
+            (EntryWord::File, _, Some(size)) => EnvironmentEntryKind::File { size },
+            (EntryWord::Link, None, _) => return Err(format!("the link `{path}` has no target")),
+            (EntryWord::File, _, None) => return Err(format!("the file `{path}` has no size")),
+        };
+        Ok(Self { path, kind })
+    }
 }
 
 /// Two packages that ship the same path with different content.
@@ -114,4 +149,35 @@ pub struct EnvironmentManifest {
     pub clashes: Vec<Clash>,
     /// Everything in it, sorted by path; folders that links cover are not listed.
     pub entries: Vec<EnvironmentEntry>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_read_as_they_are_written() {
+        let entry = |path: &str, kind| EnvironmentEntry { path: path.to_owned(), kind };
+        let entries = [
+            entry("lib", EnvironmentEntryKind::Directory),
+            entry("lib64", EnvironmentEntryKind::Link { target: "lib".to_owned() }),
+            entry("pyvenv.cfg", EnvironmentEntryKind::File { size: 7 }),
+        ];
+        let text = serde_json::to_string(&entries).expect("plain values");
+        assert_eq!(
+            text,
+            r#"[{"path":"lib","kind":"directory"},{"path":"lib64","kind":"link","target":"lib"},{"path":"pyvenv.cfg","kind":"file","size":7}]"#
+        );
+        let read: Vec<EnvironmentEntry> = serde_json::from_str(&text).expect("what was written");
+        assert_eq!(read, entries);
+    }
+
+    #[test]
+    fn an_entry_without_what_its_kind_needs_is_refused() {
+        for text in [r#"{"path":"a","kind":"link"}"#, r#"{"path":"a","kind":"file","target":"b"}"#] {
+            let error = serde_json::from_str::<EnvironmentEntry>(text).expect_err("refused").to_string();
+            assert!(error.contains("`a` has no"), "{error}");
+        }
+        assert!(serde_json::from_str::<EnvironmentEntry>(r#"{"path":"a","kind":"socket"}"#).is_err());
+    }
 }
