@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pip_accel_builder::build::BuildTargetError;
 use pip_accel_builder::environment::EnvironmentError;
-use pip_accel_builder::index::DownloadError;
+use pip_accel_builder::index::{DownloadError, IndexError, RequestError, SetupError};
 use pip_accel_builder::lock::{LockError, LockProblem, ProblemKind};
 use pip_accel_builder::python::default_index::DefaultIndexError;
 use pip_accel_builder::python::interpreter::{FindError, InterpreterError, Unsupported};
@@ -295,13 +295,31 @@ fn packages(failures: &[ObtainError]) -> Failure {
     failure
 }
 
+const INDEX_HINT: &str = "check the index and the network: pip-accel doctor; or use what the store has: --offline";
+const CREDENTIALS_HINT: &str = "check the credentials: in the URL, netrc or keyring";
+const CERTIFICATE_HINT: &str =
+    "if the index has an authority of its own, name the file of its certificate: PIP_ACCEL_CA_FILE=FILE";
+
+fn request_hint(error: &RequestError) -> &'static str {
+    match error {
+        RequestError::Unauthorized { status: 407, .. } => "check the login of the proxy: PIP_ACCEL_PROXY",
+        RequestError::Unauthorized { .. } => CREDENTIALS_HINT,
+        RequestError::Certificate { .. } => CERTIFICATE_HINT,
+        RequestError::Setup(SetupError::NoAuthorities { .. } | SetupError::CaFile { .. } | SetupError::Read { .. }) => {
+            "name the file of certificates: PIP_ACCEL_CA_FILE=FILE"
+        }
+        _ => INDEX_HINT,
+    }
+}
+
 fn download(error: &DownloadError, text: String) -> Failure {
     let (exit, hint) = match error {
         DownloadError::HashMismatch { .. } => {
             (Exit::LockRefused, "do not install it; if the release was changed on purpose, lock it anew")
         }
         DownloadError::NotFound { .. } => (Exit::Error, "check the index, or lock a release that exists"),
-        DownloadError::Unauthorized { .. } => (Exit::Error, "check the credentials: in the URL, netrc or keyring"),
+        DownloadError::Unauthorized { .. } => (Exit::Error, CREDENTIALS_HINT),
+        DownloadError::Request { source, .. } => (Exit::Error, request_hint(source)),
         _ => (Exit::Error, "try again; what was fetched so far is kept"),
     };
     Failure::new(exit, text).hint(hint)
@@ -314,8 +332,10 @@ fn obtain(error: &ObtainError) -> Failure {
     let text = sentence(error);
     match error {
         ObtainError::Store { source, .. } => store_failure(source),
-        ObtainError::Index { .. } => Failure::new(Exit::Error, text)
-            .hint("check the index and the network: pip-accel doctor; or use what the store has: --offline"),
+        ObtainError::Index { source, .. } => Failure::new(Exit::Error, text).hint(match &**source {
+            IndexError::Request { source, .. } => request_hint(source),
+            _ => INDEX_HINT,
+        }),
         ObtainError::Choice { .. } => Failure::new(Exit::LockRefused, text)
             .hint("lock for this interpreter and platform, or name another one with --python"),
         ObtainError::FileName { .. } => Failure::new(Exit::Error, text).hint("use another index: --index-url"),

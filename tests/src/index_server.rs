@@ -7,11 +7,12 @@
 
 mod answer;
 mod fault;
+mod http2;
 mod page;
 mod request;
+mod state;
 mod tls;
 
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ pub use request::Request;
 pub use tls::authority_file;
 
 use answer::{Answer, instead_of_content, project_page};
-use page::{Extra, HashCache, Listed};
+use page::{Extra, Listed};
+use state::{State, UnderWay};
 
 /// The running index.
 #[derive(Debug)]
@@ -48,24 +50,6 @@ struct Shared {
     stopped: Condvar,
 }
 
-#[derive(Debug)]
-struct State {
-    is_stopping: bool,
-    mode: PageMode,
-    gzip_pages: bool,
-    files_base: Option<String>,
-    extras: HashMap<String, Extra>,
-    faults: Vec<(String, Fault)>,
-    logins: Vec<(String, String)>,
-    requests: Vec<Request>,
-    offered_protocols: Vec<String>,
-    connections: Vec<(TcpStream, JoinHandle<()>)>,
-    connections_total: usize,
-    under_way: usize,
-    under_way_peak: usize,
-    hashes: HashCache,
-}
-
 impl IndexServer {
     /// Serves the files of `directory` over HTTP, with [`PageMode::Negotiated`] pages.
     #[must_use]
@@ -76,7 +60,13 @@ impl IndexServer {
     /// The same over TLS; clients must trust [`authority_file`].
     #[must_use]
     pub fn start_tls(directory: &Path) -> Self {
-        Self::start_with(directory, Some(tls::server_config()))
+        Self::start_with(directory, Some(tls::server_config(tls::HTTP1)))
+    }
+
+    /// The same for clients that speak HTTP/2 and nothing else. Of the faults, statuses and redirects work.
+    #[must_use]
+    pub fn start_http2(directory: &Path) -> Self {
+        Self::start_with(directory, Some(tls::server_config(tls::HTTP2)))
     }
 
     fn start_with(directory: &Path, tls: Option<Arc<ServerConfig>>) -> Self {
@@ -150,6 +140,13 @@ impl IndexServer {
     #[must_use]
     pub fn with_files_base(self, base: &str) -> Self {
         self.shared.state().files_base = Some(base.to_owned());
+        self
+    }
+
+    /// Answers to HTTP/2 requests below `prefix` are held back until `streams` of one connection wait for theirs.
+    #[must_use]
+    pub fn with_gate(self, prefix: &str, streams: usize) -> Self {
+        self.shared.state().gate = Some((prefix.to_owned(), streams));
         self
     }
 
@@ -230,6 +227,18 @@ impl IndexServer {
         self.shared.state().under_way_peak
     }
 
+    /// Bytes of bodies that were sent, in all.
+    #[must_use]
+    pub fn body_bytes(&self) -> u64 {
+        self.shared.state().body_bytes
+    }
+
+    /// Most streams that one HTTP/2 connection had open at the same time.
+    #[must_use]
+    pub fn streams_peak(&self) -> usize {
+        self.shared.state().streams_peak
+    }
+
     /// The protocols that TLS clients offered (`h2`, `http/1.1`).
     #[must_use]
     pub fn offered_protocols(&self) -> Vec<String> {
@@ -256,55 +265,6 @@ impl Drop for IndexServer {
     }
 }
 
-impl State {
-    fn new() -> Self {
-        Self {
-            is_stopping: false,
-            mode: PageMode::Negotiated,
-            gzip_pages: false,
-            files_base: None,
-            extras: HashMap::new(),
-            faults: Vec::new(),
-            logins: Vec::new(),
-            requests: Vec::new(),
-            offered_protocols: Vec::new(),
-            connections: Vec::new(),
-            connections_total: 0,
-            under_way: 0,
-            under_way_peak: 0,
-            hashes: HashCache::new(),
-        }
-    }
-
-    /// The faults that this request meets.
-    fn faults_for(&mut self, path: &str) -> Vec<Fault> {
-        let mut met = Vec::new();
-        let mut has_event = false;
-        for (_, fault) in self.faults.iter_mut().filter(|(of, _)| of == path) {
-            if fault.is_trait() || (!has_event && fault.use_up()) {
-                has_event |= !fault.is_trait();
-                met.push(fault.clone());
-            }
-        }
-        met
-    }
-
-    fn refuses(&self, request: &Request) -> bool {
-        let is_below = |prefix: &String| request.path.starts_with(prefix.as_str());
-        let login = self.logins.iter().find(|(prefix, _)| is_below(prefix));
-        login.is_some_and(|(_, value)| request.header("authorization") != Some(value))
-    }
-}
-
-/// One request that is being answered; not counted any more once dropped.
-struct UnderWay<'a>(&'a Shared);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.state().under_way -= 1;
-    }
-}
-
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -328,10 +288,11 @@ impl Shared {
         }
     }
 
-    fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
+    fn serve(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<()> {
         let socket = stream.try_clone()?;
         let outcome = match &self.tls {
             None => self.serve_requests(&mut stream),
+            Some(config) if tls::is_http2(config) => http2::serve(self, stream, config),
             Some(config) => {
                 let (mut stream, offered) = tls::accept(stream, config)?;
                 self.state().offered_protocols.extend(offered);
@@ -468,6 +429,7 @@ impl Shared {
             if (index + 1) * chunk_bytes >= end {
                 under_way = None;
             }
+            self.state().body_bytes += chunk.len() as u64;
             stream.write_all(chunk)?;
             stream.flush()?;
             if !pause.is_zero() && self.wait_for_stop(Some(pause)) {

@@ -10,10 +10,12 @@ pub mod host;
 pub mod index_server;
 pub mod output;
 pub mod package;
+pub mod proxy;
 pub mod tree_digest;
 
 pub use environment::{Running, TestEnv};
 pub use host::{HostInterpreter, interpreters, skip};
 pub use output::Output;
 pub use package::{BuiltFile, Evil, LockWriter, SdistBackend, SdistBuilder, SdistFormat, WheelBuilder};
+pub use proxy::Proxy;
 pub use tree_digest::TreeDigest;

@@ -222,7 +222,8 @@ fn index(
         let default = with_memo(store, |memo| default_index(python, memo))?;
         index.index_url = Some(url(&default)?);
     }
-    index.ca_file = settings.text("ca-file").map(|path| host.absolute(Path::new(path))).or(pip.cert);
+    index.ca_file =
+        settings.text("ca-file").map(|path| host.absolute(Path::new(path))).or(pip.cert).or_else(|| ca_bundle(host));
     index.proxy =
         settings.text("proxy").map(str::to_owned).or_else(|| pip.proxy.as_ref().map(|url| url.expose().to_owned()));
     index.netrc = settings
@@ -230,12 +231,20 @@ fn index(
         .map(|path| host.absolute(Path::new(path)))
         .or_else(|| host.variable("NETRC").map(PathBuf::from))
         .or_else(|| host.home().map(|home| home.join(".netrc")));
-    index.keyring = settings.text("keyring").and_then(|name| named_program(host, name));
+    // Of pip's other ways to a keyring none is a program.
+    let of_pip = pip.keyring_provider.as_deref().filter(|provider| *provider == "subprocess").map(|_| "keyring");
+    index.keyring = settings.text("keyring").or(of_pip).and_then(|name| named_program(host, name));
     index.timeout = settings.duration("timeout").or(pip.timeout).unwrap_or(index.timeout);
     let small = |key: &str| settings.number(key).and_then(|number| u32::try_from(number).ok());
     index.retries = small("retries").or(pip.retries).unwrap_or(index.retries);
     index.concurrency = small("connections").map_or(index.concurrency, |number| number as usize);
     Ok(index)
+}
+
+/// The certificates that pip takes from the variables of the library below it. A directory is left to that library.
+fn ca_bundle(host: &Host) -> Option<PathBuf> {
+    let variable = host.variable("REQUESTS_CA_BUNDLE").or_else(|| host.variable("CURL_CA_BUNDLE"))?;
+    Some(host.absolute(Path::new(&variable))).filter(|path| !path.is_dir())
 }
 
 fn is_without_index(args: &SourceArgs, lock: &LockOptions, pip: &PipSettings) -> bool {

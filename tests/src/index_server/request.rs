@@ -32,7 +32,7 @@ impl Request {
     }
 
     /// The next request of a connection; `None` when the client closed it.
-    pub(super) fn read(stream: &mut dyn Read) -> io::Result<Option<Self>> {
+    pub(crate) fn read(stream: &mut dyn Read) -> io::Result<Option<Self>> {
         let mut head = Vec::new();
         let mut byte = [0_u8];
         while !head.ends_with(b"\r\n\r\n") {
@@ -56,7 +56,7 @@ impl Request {
     }
 }
 
-fn path_of(target: &str) -> String {
+pub(super) fn path_of(target: &str) -> String {
     // A proxy is asked with the whole URL.
     let path = match target.split_once("://") {
         Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),

@@ -16,8 +16,18 @@ pub fn authority_file() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/tls/ca.pem")
 }
 
-/// The server's side: a certificate for `localhost` and `127.0.0.1`, HTTP/1.1 only.
-pub(super) fn server_config() -> Arc<ServerConfig> {
+/// HTTP/1.1 as TLS names it.
+pub(super) const HTTP1: &[u8] = b"http/1.1";
+/// HTTP/2 as TLS names it.
+pub(super) const HTTP2: &[u8] = b"h2";
+
+/// Whether the server speaks HTTP/2 alone.
+pub(super) fn is_http2(config: &ServerConfig) -> bool {
+    config.alpn_protocols == [HTTP2]
+}
+
+/// The server's side: a certificate for `localhost`, `127.0.0.1` and `index.invalid`, and one protocol alone.
+pub(super) fn server_config(protocol: &[u8]) -> Arc<ServerConfig> {
     let certificates = CertificateDer::pem_slice_iter(include_bytes!("../../data/tls/server.pem"))
         .collect::<Result<Vec<_>, _>>()
         .expect("the checked-in certificate parses");
@@ -27,7 +37,7 @@ pub(super) fn server_config() -> Arc<ServerConfig> {
         .with_no_client_auth()
         .with_single_cert(certificates, key)
         .expect("the checked-in key belongs to the certificate");
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Arc::new(config)
 }
 
