@@ -14,7 +14,7 @@ use pip_accel_tests::{BuiltFile, LockWriter, Output, SdistBuilder, TestEnv, Tree
 use crate::support::{as_root_and_user, env, exit, lock_of, user_env};
 
 /// An environment that was realized and must survive whatever comes.
-fn with_old_environment(env: &TestEnv) -> (TreeDigest, Vec<String>) {
+pub(crate) fn with_old_environment(env: &TestEnv) -> (TreeDigest, Vec<String>) {
     env.lock(&[&WheelBuilder::simple("old", "1.0").build()]);
     env.realize(&[]).success();
     (TreeDigest::of(&env.venv()), env.object_names())
@@ -22,7 +22,7 @@ fn with_old_environment(env: &TestEnv) -> (TreeDigest, Vec<String>) {
 
 /// Realizes `lock` over an old environment and asserts the refusal and that it left no trace.
 #[track_caller]
-fn refused(env: &TestEnv, lock: &str, code: i32) -> Output {
+pub(crate) fn refused(env: &TestEnv, lock: &str, code: i32) -> Output {
     let (venv, objects) = with_old_environment(env);
     env.write("requirements.lock", lock);
     let output = env.realize(&[]).fails_with(code).explains();

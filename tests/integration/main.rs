@@ -1,6 +1,8 @@
 //! The whole program from outside, one module a subject.
 
 mod bad_input;
+mod bad_locks;
+mod bad_surroundings;
 mod commands;
 mod environments;
 mod evil_archives;

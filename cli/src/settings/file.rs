@@ -81,6 +81,9 @@ fn from_toml(path: &Path, table: toml::Table) -> Result<Vec<(&'static str, Value
         let wrong = |reason: String| ReadConfigError::Value { path: path.to_owned(), key: name.clone(), reason };
         let text = match value {
             toml::Value::String(text) => text,
+            toml::Value::Integer(_) | toml::Value::Boolean(_) if key.kind == super::Kind::List => {
+                return Err(wrong("a list of texts is expected".to_owned()));
+            }
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(flag) => flag.to_string(),
             toml::Value::Array(items) if key.kind == super::Kind::List => {
