@@ -225,7 +225,8 @@ impl From<FindError> for Failure {
 
 impl From<InterpreterError> for Failure {
     fn from(error: InterpreterError) -> Self {
-        Self::new(Exit::Error, sentence(&error)).hint("see what is installed: pip-accel doctor")
+        Self::new(Exit::Error, sentence(&error))
+            .hint("use another interpreter: --python 3.12; pip-accel doctor lists them")
     }
 }
 
@@ -290,7 +291,8 @@ fn packages(failures: &[ObtainError]) -> Failure {
         failure.details.push(format!("also: {}", sentence(*other)));
     }
     if cancelled > 0 {
-        failure.details.push(format!("cancelled because of that: {cancelled} packages"));
+        let noun = if cancelled == 1 { "package" } else { "packages" };
+        failure.details.push(format!("cancelled because of that: {cancelled} {noun}"));
     }
     failure
 }

@@ -229,7 +229,7 @@ fn no_sandbox_is_explicit_and_recorded() {
     env.run(["show", "package"]).success().prints("sandbox");
 }
 
-/// A14 for an environment: what is in the store can be used, what is not is refused with the reason.
+/// A14: for an environment, what is in the store can be used, what is not is refused with the reason.
 #[test]
 fn a_read_only_store_serves_what_it_has() {
     let Some(env) = user_env() else { return };

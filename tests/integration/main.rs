@@ -15,4 +15,5 @@ mod index_transfer;
 mod realize;
 mod sandbox_builds;
 mod store_lifecycle;
+mod store_objects;
 mod support;

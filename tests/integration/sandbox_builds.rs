@@ -271,13 +271,15 @@ fn a_build_that_prints_too_much_is_ended() {
     );
 }
 
-/// E8: the number of jobs is visible in the build.
+/// E8: the number of jobs is visible in the build, in the words of each build tool.
 #[test]
 fn the_build_knows_how_many_cores_it_may_use() {
-    let env = env();
     let code = "import os\nreturn [os.environ.get(n) for n in ('MAKEFLAGS', 'MAX_JOBS', 'CMAKE_BUILD_PARALLEL_LEVEL', 'NPY_NUM_BUILD_JOBS')]";
-    let result = tried(&env, code);
-    assert!(result.bytes().any(|byte| byte.is_ascii_digit()), "{result}");
+    for (jobs, expected) in [("1", "got ['-j1', '1', '1', '1']"), ("3", "got ['-j3', '3', '3', '3']")] {
+        let mut env = env();
+        env.set("PIP_ACCEL_JOBS", jobs);
+        assert_eq!(tried(&env, code), expected);
+    }
 }
 
 /// E9: the log of a good build is kept as well.

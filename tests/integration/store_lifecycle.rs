@@ -1,8 +1,4 @@
 //! The store under load, when killed, when full, and when collected (scenarios A, B, C of the specification), by its command line.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
-)]
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -14,8 +10,6 @@ use pip_accel_tests::{BuiltFile, LockWriter, Running, SdistBuilder, TestEnv, Tre
 
 use crate::support::{env, env_in, exit, lock_of, user_env};
 
-/// Modification time of everything in an object: 1980-01-01.
-const OBJECT_MTIME: i64 = 315_532_800;
 /// Longest time a condition is waited for; far more than any takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -91,7 +85,8 @@ fn a_failing_build_cancels_the_others() {
     let started = Instant::now();
     let output = env.realize(&["-j", "2"]).fails_with(exit::BUILD_FAILED).explains().says("failing");
     assert!(started.elapsed() < Duration::from_secs(300), "it waited for a build whose result nobody wants");
-    assert!(!output.stderr.contains("`slow` failed"), "{output:?}");
+    let output = output.says("cancelled because of that: 1 package");
+    assert!(!output.stderr.contains("slow==1.0` failed"), "{output:?}");
     env.verify_clean();
 }
 
@@ -220,7 +215,8 @@ fn a_read_only_store_answers_questions() {
     chmod("u+w");
 }
 
-fn sqlite(env: &TestEnv, statement: &str) -> String {
+/// The rows that a statement gives, as Python prints them.
+pub(crate) fn sqlite(env: &TestEnv, statement: &str) -> String {
     let code = "import glob, sqlite3, sys\npath, = [p for p in glob.glob(sys.argv[1] + '/db/*') if not p.endswith(('-wal', '-shm'))]\n\
         connection = sqlite3.connect(path)\nprint(connection.execute(sys.argv[2]).fetchall())\nconnection.commit()\n";
     let mut command = env.program(env.python());
@@ -228,7 +224,8 @@ fn sqlite(env: &TestEnv, statement: &str) -> String {
     env.finish(command).success().stdout
 }
 
-/// A16: a store that a newer version wrote is refused, with the reason, and not touched.
+/// A16: a store that a newer version wrote is refused, with the reason, and not touched. (There is one version of the
+/// format so far; that older ones are migrated is shown by `store/src/db/mod.rs`.)
 #[test]
 fn a_newer_store_is_refused() {
     let env = env();
@@ -295,19 +292,28 @@ fn young_objects_are_never_dead() {
     assert!(env.object_names().is_empty(), "{:?}", env.object_names());
 }
 
-/// B2, B3: gc neither waits for a running build nor takes what it uses.
+/// B2, B3: gc neither waits for a running build nor takes what it uses: its inputs, and what waits for it.
 #[test]
 fn gc_and_a_parallel_build_do_not_disturb_each_other() {
     let env = env();
     env.write("dead.lock", lock_of(&env, &[&WheelBuilder::simple("dead", "1.0").build()]).text());
     env.run(["realize", "dead.lock", "--venv", "doomed"]).success();
     std::fs::remove_dir_all(env.project().join("doomed")).unwrap();
-    // Fetched, but rooted by nothing but the running process: the wheel beside the slow build.
-    env.lock(&[&WheelBuilder::simple("leased", "1.0").build(), &slow_sdist("slow", 3.0)]);
+    // Fetched, but rooted by nothing but the running process: the wheel beside the slow build, and what that needs.
+    let helper = WheelBuilder::simple("helper", "1.0").build();
+    env.add(&helper);
+    let code = "import helper, time\nend = time.monotonic() + 3\nwhile time.monotonic() < end: import helper\n";
+    let slow = SdistBuilder::simple("slow", "1.0").build_requires("helper==1.0").during_build(code).build();
+    let lock = lock_of(&env, &[&WheelBuilder::simple("leased", "1.0").build(), &slow])
+        .line("#: build slow==1.0")
+        .line(format!("#:   helper==1.0 {}", helper.hash_option()));
+    env.write("requirements.lock", lock.text());
     let mut building = env.start(env.realize_command(&[]));
-    let leased = || env.object_names().iter().any(|name| name.contains("-leased-1.0"));
-    assert!(wait_while_running(&mut building, leased), "the wheel never came");
+    let has = |name: &str| env.object_names().iter().any(|object| object.contains(name));
+    let leased = || has("-leased-1.0") && has("-helper-1.0") && env.builds() > 0;
+    assert!(wait_while_running(&mut building, leased), "the build never began");
     env.collect().success().prints("-dead-1.0");
+    assert!(!building.is_finished(), "it was over before gc was");
     assert!(leased(), "gc took what a running process uses");
     building.wait().success();
     env.python_code("import leased, slow").success();
@@ -330,20 +336,37 @@ fn what_was_deleted_can_come_back() {
     assert_eq!(env.builds(), 3);
 }
 
-/// B12: an environment that can't be looked at is not a dead one: nothing is deleted.
+/// B12: an environment that can't be looked at is not a dead one, and while it is not known what it needs nothing is
+/// deleted, not even what is dead for certain.
 #[test]
 fn an_unreadable_root_deletes_nothing() {
     let Some(env) = user_env() else { return };
+    env.write("dead.lock", lock_of(&env, &[&WheelBuilder::simple("dead", "1.0").build()]).text());
+    env.run(
+        ["realize", "dead.lock", "--venv"]
+            .map(std::ffi::OsStr::new)
+            .into_iter()
+            .chain([env.base().join("files/doomed").as_os_str()]),
+    )
+    .success();
+    std::fs::remove_dir_all(env.files().join("doomed")).unwrap();
     env.lock(&[&WheelBuilder::simple("kept", "1.0").build()]);
     env.realize(&[]).success();
     let before = TreeDigest::of(&env.objects());
+    let collect = |arguments: &[&str]| {
+        let mut command = env.command(arguments);
+        command.current_dir(env.base());
+        env.finish(command)
+    };
     std::fs::set_permissions(env.project(), std::fs::Permissions::from_mode(0o000)).unwrap();
-    let mut command = env.command(["gc", "--min-age", "0"]);
-    command.current_dir(env.base());
-    let output = env.finish(command);
+    let outputs = [collect(&["gc", "--min-age", "0"]), collect(&["gc", "--min-age", "0", "--dry-run"])];
     std::fs::set_permissions(env.project(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    assert!([0, exit::ERROR].contains(&output.code), "{output:?}");
+    for output in outputs {
+        output.fails_with(exit::ERROR).explains().says("cannot examine the environment root").says(".venv");
+    }
     before.assert_unchanged(&env.objects());
+    env.python_code("import kept").success();
+    collect(&["gc", "--min-age", "0"]).success().prints("-dead-1.0");
     env.python_code("import kept").success();
 }
 
@@ -362,43 +385,6 @@ fn a_pin_keeps_an_object() {
     env.run(["roots", "remove", "keep"]).success();
     env.collect().success();
     assert!(!path.exists());
-}
-
-/// C7, C8: whatever modes an archive or a build gives its files, an object has canonical ones.
-#[test]
-fn objects_have_canonical_metadata() {
-    let env = env();
-    let code = "import os\nos.chmod('src/odd/__init__.py', 0o666)\nos.chmod('src/odd', 0o777)\n";
-    let wheel = WheelBuilder::simple("mode", "1.0")
-        .executable("mode/tool", "#!/bin/sh\n")
-        .data_script("mode-tool", "#!/bin/sh\n");
-    env.lock(&[&wheel.build(), &SdistBuilder::simple("odd", "1.0").during_build(code).build()]);
-    env.realize(&[]).success();
-    let mut seen = 0;
-    check_canonical(&env.objects(), true, &mut seen);
-    assert!(seen > 10);
-    let code = "import os, sys\nfor f, d, n in os.walk(sys.argv[1]):\n    for p in [f] + [os.path.join(f, x) for x in n]:\n\
-                \x20       a = os.listxattr(p, follow_symlinks=False)\n        assert not a, (p, a)\n";
-    let mut command = env.program(env.python());
-    command.args(["-c", code]).arg(env.objects());
-    env.finish(command).success();
-}
-
-fn check_canonical(path: &Path, is_top: bool, seen: &mut usize) {
-    let metadata = path.symlink_metadata().unwrap();
-    if !is_top {
-        *seen += 1;
-        let mode = metadata.permissions().mode() & 0o7777;
-        let expected: &[u32] = if metadata.is_dir() { &[0o555] } else { &[0o444, 0o555] };
-        assert!(metadata.is_symlink() || expected.contains(&mode), "{}: mode {mode:o}", path.display());
-        assert_eq!(metadata.mtime(), OBJECT_MTIME, "{}", path.display());
-        assert_eq!(metadata.uid(), nix::unistd::geteuid().as_raw(), "{}", path.display());
-    }
-    if metadata.is_dir() {
-        for entry in std::fs::read_dir(path).unwrap() {
-            check_canonical(&entry.unwrap().path(), false, seen);
-        }
-    }
 }
 
 /// Equal files of different packages share one inode.
