@@ -134,6 +134,10 @@ pub struct EnvironmentManifest {
     pub format: u32,
     /// Digest of the request (lock, interpreter, link mode, selections): equal means nothing to do.
     pub request: ValueDigest,
+    /// Where it was made, links resolved: an environment at another place was moved. Empty when nobody asked for it to
+    /// be known (environments inside a sandbox), and in manifests from before this field.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub place: String,
     /// The store's root directory.
     pub store: String,
     /// The base interpreter.

@@ -37,7 +37,7 @@ mod tests;
 pub use error::{EntryProblem, StoreError};
 pub use gc::{
     DeadObject, DeadReason, DeadRoot, DeadRootReason, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptReason,
-    KeptRoot, MIN_AGE_SECONDS,
+    KeptRoot, MIN_AGE_SECONDS, MovedRoot,
 };
 pub use lease::Lease;
 pub use lock::{KeyLock, LockOwner};

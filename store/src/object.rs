@@ -86,6 +86,23 @@ impl Store {
         Ok(found.into_iter().map(|(_, object)| object).collect())
     }
 
+    /// Those of `ids` that are not (any more) in the store.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn missing(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, StoreError> {
+        self.database.read("look for objects", |db| {
+            let mut missing = Vec::new();
+            for id in ids {
+                let found = db::object::find_any_state(db, id)?;
+                if found.is_none_or(|found| found.state != db::object::VALID) {
+                    missing.push(*id);
+                }
+            }
+            Ok(missing)
+        })
+    }
+
     /// What keeps the object alive directly: the roots that name it and the objects that refer to it.
     ///
     /// # Errors

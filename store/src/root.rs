@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use pip_accel_schema::environment::ENVIRONMENT_MANIFEST_FILE;
 use pip_accel_schema::store_path::ObjectId;
 use serde::Serialize;
 
 use crate::db;
 use crate::error::{IoContext, StoreError};
+use crate::gc::moved;
 use crate::store::Store;
 
 /// What a root is.
@@ -86,7 +88,11 @@ impl Store {
         let NewRoot { kind, name, location } = root;
         let device = if kind == RootKind::Pin { 0 } else { device_above(&location)? };
         let root = Root { kind, name, location, device, created_at: self.now() };
+        let moved = self.moved_away(&root)?;
         self.database.write_durably("set a root", |db| {
+            if let Some((row, old, to)) = &moved {
+                db::root::follow(db, *row, old, to)?;
+            }
             let mut rows = Vec::with_capacity(objects.len());
             for id in objects {
                 let found = db::object::find_any_state(db, id)?.filter(|found| found.state == db::object::VALID);
@@ -94,6 +100,16 @@ impl Store {
             }
             db::root::put(db, &root, &rows)
         })
+    }
+
+    /// The root whose place `new` is about to take while its own environment was moved to another one.
+    fn moved_away(&self, new: &Root) -> Result<Option<(db::RowId, Root, PathBuf)>, StoreError> {
+        let is_taken = new.location.join(ENVIRONMENT_MANIFEST_FILE).exists();
+        if new.kind != RootKind::Environment || is_taken {
+            return Ok(None);
+        }
+        let known = self.database.read("find a root", |db| db::root::find(db, new.kind, &new.name))?;
+        Ok(known.and_then(|(row, old)| moved::find(&old.location).map(|to| (row, old, to))))
     }
 
     /// Removes a root. Returns whether there was one.

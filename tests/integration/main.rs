@@ -5,6 +5,7 @@ mod bad_locks;
 mod bad_surroundings;
 mod commands;
 mod environments;
+mod environments_moved;
 mod evil_archives;
 mod forgotten;
 mod index_access;

@@ -85,6 +85,12 @@ impl Place {
         Ok(Self { given: destination.to_owned(), parent, parent_descriptor, name, created })
     }
 
+    /// Its path without links, by which it is known wherever it is named from.
+    pub(super) fn resolved(&self) -> Result<PathBuf, EnvironmentError> {
+        let parent = self.parent.canonicalize().map_err(EnvironmentError::io("find", &self.parent))?;
+        Ok(parent.join(&self.name))
+    }
+
     /// Takes back what [`find`](Self::find) created, where it is still empty.
     pub(super) fn abandon(&self) {
         for path in self.created.iter().rev() {

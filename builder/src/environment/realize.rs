@@ -87,6 +87,9 @@ fn realize_at(
     };
     let Written { entries, files } = write_tree(&context, &root, staging.directory(), staging.path())?;
     let mut manifest = new_manifest(request, packages)?;
+    if request.scripts_prefix.is_none() {
+        manifest.place = place.resolved()?.to_str().unwrap_or_default().to_owned();
+    }
     manifest.clashes.clone_from(&clashes);
     manifest.entries = entries;
     manifest.entries.sort_unstable_by(|left, right| left.path.cmp(&right.path));
@@ -166,6 +169,7 @@ fn new_manifest(
     Ok(EnvironmentManifest {
         format: ENVIRONMENT_MANIFEST_FORMAT,
         request: request.request_digest,
+        place: String::new(),
         store: utf8(request.store_root)?.to_owned(),
         python: utf8(&request.python.executable)?.to_owned(),
         python_version: request.python.full_version.clone(),

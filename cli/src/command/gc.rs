@@ -1,6 +1,9 @@
 //! `gc`: delete what nothing refers to.
 
-use pip_accel_store::{Access, DeadObject, DeadReason, GcPlan, GcPolicy, GcReport, MIN_AGE_SECONDS};
+use pip_accel_store::{
+    Access, DeadObject, DeadReason, DeadRoot, DeadRootReason, GcPlan, GcPolicy, GcReport, KeptReason, KeptRoot,
+    MIN_AGE_SECONDS, MovedRoot,
+};
 use serde_json::json;
 
 use super::Context;
@@ -42,12 +45,35 @@ fn show_plan(context: &Context<'_>, plan: &GcPlan) {
     for dead in &plan.dead {
         context.ui.data(&dead_line(dead));
     }
+    show_roots(context, &plan.dead_roots, &plan.kept_roots, &plan.moved_roots);
     context.ui.note(&format!(
         "would delete {} objects of {}, {} stay",
         plan.dead.len(),
         bytes(plan.dead_bytes),
         plan.live_count
     ));
+}
+
+/// What became of roots that are not where they were: nobody should have to guess why objects went or stayed.
+fn show_roots(context: &Context<'_>, dead: &[DeadRoot], kept: &[KeptRoot], moved: &[MovedRoot]) {
+    let ui = &context.ui;
+    for DeadRoot { root, reason } in dead {
+        let what = match reason {
+            DeadRootReason::Missing => "is gone",
+            DeadRootReason::NotAnEnvironment => "is no environment of pip-accel any more",
+        };
+        ui.note(&format!("{} `{}` {what} and keeps nothing", root.kind.as_str(), root.name));
+    }
+    for MovedRoot { root, to } in moved {
+        ui.note(&format!("environment `{}` is at `{}` now and keeps what it needs", root.name, to.display()));
+    }
+    for KeptRoot { root, reason } in kept {
+        let why = match reason {
+            KeptReason::Unreachable => "is on a file system that is not there",
+            KeptReason::Young => "is not there (yet) and was set a short while ago",
+        };
+        ui.note(&format!("{} `{}` {why}: it keeps its objects", root.kind.as_str(), root.name));
+    }
 }
 
 fn dead_line(dead: &DeadObject) -> String {
@@ -69,6 +95,7 @@ fn show_report(context: &Context<'_>, report: &GcReport) {
     for dead in &report.deleted {
         context.ui.data(&dead_line(dead));
     }
+    show_roots(context, &report.dead_roots, &report.kept_roots, &report.moved_roots);
     for left in &report.left {
         context.ui.warn(&format!("`{}` could not be deleted; the next gc tries again", left.display()));
     }

@@ -1,12 +1,56 @@
-//! `status`: whether an environment still is what its manifest says.
+//! `status`: whether an environment still is what its manifest says, and whether the store keeps what it needs.
 
-use pip_accel_builder::environment;
+use std::path::{Path, PathBuf};
+
+use pip_accel_builder::environment::{self, EnvironmentStatus};
+use pip_accel_schema::environment::{EnvironmentManifest, LinkMode};
+use pip_accel_schema::store_path::ObjectId;
+use pip_accel_store::{Access, NewRoot, RootKind, StoreError};
 use serde_json::json;
 
 use super::Context;
 use crate::args::StatusArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
+use crate::settings::Value;
+
+/// What the store has to do with the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeping {
+    /// A root keeps its objects.
+    Kept,
+    /// It was moved, and its root was set at the new place just now.
+    Registered,
+    /// No root keeps its objects; the next collection may take them.
+    Unkept,
+    /// Some of its objects are not there any more.
+    ObjectsGone,
+    /// The store itself is not there, or can't be read.
+    StoreGone,
+}
+
+impl Keeping {
+    /// The word for programs.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Registered => "registered",
+            Self::Unkept => "not-kept",
+            Self::ObjectsGone => "objects-gone",
+            Self::StoreGone => "store-gone",
+        }
+    }
+}
+
+/// An environment that was looked at.
+struct Seen<'a> {
+    destination: &'a Path,
+    manifest: &'a EnvironmentManifest,
+    status: &'a EnvironmentStatus,
+    keeping: Keeping,
+    /// Where it was made, if that is elsewhere.
+    moved_from: Option<&'a str>,
+}
 
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &StatusArgs) -> Result<Exit, Failure> {
@@ -16,41 +60,113 @@ pub(super) fn run(context: &Context<'_>, args: &StatusArgs) -> Result<Exit, Fail
             .hint("make it: pip-accel realize requirements.lock"));
     };
     let status = environment::check_environment(&destination)?;
-    let ui = &context.ui;
-    if ui.json {
-        ui.json(&json!({
-            "version": 1,
-            "environment": destination,
-            "packages": manifest.packages,
-            "link_mode": manifest.link_mode,
-            "python_version": manifest.python_version,
-            "intact": status.is_intact(),
-            "missing": status.missing,
-            "changed": status.changed,
-            "dangling": status.dangling,
-            "foreign": status.foreign,
-        }));
+    let real = destination.canonicalize().unwrap_or_else(|_| destination.clone());
+    let is_elsewhere = !manifest.place.is_empty() && Path::new(&manifest.place) != real;
+    let moved_from = is_elsewhere.then_some(manifest.place.as_str());
+    let keeping = keeping(context, &manifest, real, is_elsewhere)?;
+    let seen = Seen { destination: &destination, manifest: &manifest, status: &status, keeping, moved_from };
+    let is_good = status.is_intact() && !is_elsewhere && !seen.needs_objects();
+    if context.ui.json {
+        show_json(context, &seen, is_good);
     } else {
-        for (word, paths) in [
-            ("missing", &status.missing),
-            ("changed", &status.changed),
-            ("dangling", &status.dangling),
-            ("foreign", &status.foreign),
-        ] {
-            for path in paths {
-                ui.data(&format!("{word}: {path}"));
-            }
-        }
-        let state = if status.is_intact() { "as realized" } else { "not as realized" };
-        ui.note(&format!(
-            "{}: {} packages, Python {}, {state}",
-            destination.display(),
-            manifest.packages.len(),
-            manifest.python_version
-        ));
-        if !status.is_intact() {
-            ui.hint("make it whole again: pip-accel realize requirements.lock");
+        show(context, &seen, is_good);
+    }
+    Ok(if is_good { Exit::Done } else { Exit::Error })
+}
+
+/// Asks the store that the environment was made from; lets its root follow an environment that was moved.
+fn keeping(
+    context: &Context<'_>,
+    manifest: &EnvironmentManifest,
+    place: PathBuf,
+    is_elsewhere: bool,
+) -> Result<Keeping, Failure> {
+    let mut settings = context.settings()?;
+    settings.set("store", Some(Value::Text(manifest.store.clone())));
+    let Ok(store) = context.open(&settings, Access::ReadOnly) else { return Ok(Keeping::StoreGone) };
+    let ids: Vec<ObjectId> = manifest.packages.iter().map(|package| package.object).collect();
+    if !store.missing(&ids)?.is_empty() {
+        return Ok(Keeping::ObjectsGone);
+    }
+    let is_root = |root: &pip_accel_store::Root| root.kind == RootKind::Environment && root.location == place;
+    if store.roots()?.iter().any(is_root) {
+        return Ok(Keeping::Kept);
+    }
+    // A root that its user removed is not set again behind his back.
+    let (true, Ok(store)) = (is_elsewhere, context.open(&settings, Access::ReadWrite)) else {
+        return Ok(Keeping::Unkept);
+    };
+    let name = place.to_string_lossy().into_owned();
+    match store.put_root(NewRoot { kind: RootKind::Environment, name, location: place }, &ids) {
+        Ok(()) => Ok(Keeping::Registered),
+        Err(StoreError::MissingObject(_)) => Ok(Keeping::ObjectsGone),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Seen<'_> {
+    /// Whether it can't work because the store has not what its links lead to. Real files need no store.
+    fn needs_objects(&self) -> bool {
+        let is_gone = matches!(self.keeping, Keeping::ObjectsGone | Keeping::StoreGone);
+        is_gone && self.manifest.link_mode == LinkMode::Symlink && !self.manifest.packages.is_empty()
+    }
+}
+
+fn show_json(context: &Context<'_>, seen: &Seen<'_>, is_good: bool) {
+    let Seen { destination, manifest, status, keeping, moved_from } = seen;
+    context.ui.json(&json!({
+        "version": 1,
+        "environment": destination,
+        "packages": manifest.packages,
+        "link_mode": manifest.link_mode,
+        "python_version": manifest.python_version,
+        "intact": is_good,
+        "store": manifest.store,
+        "keeping": keeping.as_str(),
+        "moved_from": moved_from,
+        "missing": status.missing,
+        "changed": status.changed,
+        "dangling": status.dangling,
+        "foreign": status.foreign,
+    }));
+}
+
+fn show(context: &Context<'_>, seen: &Seen<'_>, is_good: bool) {
+    let Seen { destination, manifest, status, keeping, moved_from } = seen;
+    let ui = &context.ui;
+    for (word, paths) in [
+        ("missing", &status.missing),
+        ("changed", &status.changed),
+        ("dangling", &status.dangling),
+        ("foreign", &status.foreign),
+    ] {
+        for path in paths {
+            ui.data(&format!("{word}: {path}"));
         }
     }
-    Ok(if status.is_intact() { Exit::Done } else { Exit::Error })
+    if let Some(place) = moved_from {
+        ui.data(&format!("moved: from {place}, which its scripts still name"));
+    }
+    match keeping {
+        Keeping::Kept => {}
+        Keeping::Registered => ui.note("it is registered at this place now: gc keeps what it needs"),
+        Keeping::Unkept => ui.warn("no root of the store keeps what it needs: the next gc may delete that"),
+        Keeping::ObjectsGone if seen.needs_objects() => {
+            ui.warn(&format!("the store `{}` has not all any more that it is linked to", manifest.store));
+        }
+        Keeping::StoreGone if seen.needs_objects() => {
+            ui.warn(&format!("the store `{}`, which it is linked to, is not there or can't be read", manifest.store));
+        }
+        Keeping::ObjectsGone | Keeping::StoreGone => {}
+    }
+    let state = if is_good { "as realized" } else { "not as realized" };
+    ui.note(&format!(
+        "{}: {} packages, Python {}, {state}",
+        destination.display(),
+        manifest.packages.len(),
+        manifest.python_version
+    ));
+    if !is_good || *keeping == Keeping::Unkept {
+        ui.hint("make it whole again: pip-accel realize requirements.lock");
+    }
 }

@@ -1,7 +1,7 @@
 //! Rows of `root` and `root_object`.
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pip_accel_schema::store_path::ObjectId;
 use rusqlite::{Connection, Row, params};
@@ -75,6 +75,26 @@ pub(crate) fn put(connection: &Connection, root: &Root, objects: &[RowId]) -> Re
 pub(crate) fn remove(connection: &Connection, kind: RootKind, name: &str) -> Result<bool, Failure> {
     let mut statement = connection.prepare_cached("DELETE FROM root WHERE kind = ?1 AND name = ?2")?;
     Ok(statement.execute(params![kind.as_str(), name])? > 0)
+}
+
+/// Lets the root of an environment follow it to `location`. A root that is there already is younger, and stays.
+pub(crate) fn follow(connection: &Connection, row: RowId, root: &Root, location: &Path) -> Result<(), Failure> {
+    let name = location.to_string_lossy().into_owned();
+    let mut known = connection.prepare_cached("SELECT count(*) FROM root WHERE kind = ?1 AND name = ?2")?;
+    if known.query_row(params![root.kind.as_str(), name], |row| row.get::<_, i64>(0))? > 0 {
+        return remove_row(connection, row);
+    }
+    connection.prepare_cached("UPDATE root SET name = ?2, location = ?3 WHERE id = ?1")?.execute(params![
+        row,
+        name,
+        location.as_os_str().as_bytes()
+    ])?;
+    Ok(())
+}
+
+/// The root of this kind and name.
+pub(crate) fn find(connection: &Connection, kind: RootKind, name: &str) -> Result<Option<FoundRoot>, Failure> {
+    Ok(all(connection)?.into_iter().find(|(_, root)| root.kind == kind && root.name == name))
 }
 
 pub(crate) fn remove_row(connection: &Connection, row: RowId) -> Result<(), Failure> {

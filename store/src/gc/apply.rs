@@ -11,7 +11,9 @@ use rusqlite::Connection;
 use super::plan::{self, Decision, Graph};
 use super::reserve::{release_reserve, renew_reserve};
 use super::roots::{self, RootState};
-use super::{DeadObject, DeadReason, DeadRoot, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, delete_trashed};
+use super::{
+    DeadObject, DeadReason, DeadRoot, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot, delete_trashed,
+};
 use pip_accel_schema::store_path::OBJECT_ID_TEXT_LEN;
 
 use crate::db::object::DELETING;
@@ -82,6 +84,7 @@ impl Store {
             deleted,
             dead_roots: plan.dead_roots,
             kept_roots: plan.kept_roots,
+            moved_roots: plan.moved_roots,
             live_count: plan.live_count,
             freed_bytes: freed.bytes.saturating_add(leftovers.bytes),
             left,
@@ -168,9 +171,11 @@ impl Store {
             for lease in dead_leases {
                 db::lease::remove(db, &lease)?;
             }
-            for ((row, _), state) in &examined {
-                if matches!(state, RootState::Dead(_)) {
-                    db::root::remove_row(db, *row)?;
+            for ((row, root), state) in &examined {
+                match state {
+                    RootState::Dead(_) => db::root::remove_row(db, *row)?,
+                    RootState::Moved(to) => db::root::follow(db, *row, root, to)?,
+                    RootState::Live | RootState::Kept(_) => {}
                 }
             }
             let rows: Vec<RowId> = decision.dead.iter().map(|dead| dead.row).collect();
@@ -237,8 +242,8 @@ fn confirm(
     policy: &GcPolicy,
     now: i64,
 ) -> Result<Result<Vec<Examined>, GcError>, Failure> {
-    let before: HashMap<RowId, (&Root, RootState)> =
-        examined.iter().map(|((row, root), state)| (*row, (root, *state))).collect();
+    let before: HashMap<RowId, (&Root, &RootState)> =
+        examined.iter().map(|((row, root), state)| (*row, (root, state))).collect();
     let mut confirmed = Vec::new();
     for (row, root) in db::root::all(db)? {
         let state = match before.get(&row) {
@@ -246,7 +251,7 @@ fn confirm(
                 Ok(state) => state,
                 Err(error) => return Ok(Err(error)),
             },
-            Some((known, state)) if **known == root => *state,
+            Some((known, state)) if **known == root => (*state).clone(),
             _ => RootState::Live,
         };
         confirmed.push(((row, root), state));
@@ -273,6 +278,7 @@ fn describe(db: &Connection, decision: &Decision, examined: &[Examined]) -> Resu
     for ((_, root), state) in examined {
         match state {
             RootState::Live => {}
+            RootState::Moved(to) => plan.moved_roots.push(MovedRoot { root: root.clone(), to: to.clone() }),
             RootState::Dead(reason) => plan.dead_roots.push(DeadRoot { root: root.clone(), reason: *reason }),
             RootState::Kept(reason) => plan.kept_roots.push(KeptRoot { root: root.clone(), reason: *reason }),
         }

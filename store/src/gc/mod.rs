@@ -18,6 +18,7 @@
 //! Proved by `tests/gc.rs`, `tests/races.rs` and `tests/crash.rs` below `src`; the whole protocol is in `docs/store-format.md`.
 
 mod apply;
+pub(crate) mod moved;
 mod plan;
 mod reserve;
 mod roots;
@@ -160,6 +161,15 @@ pub struct KeptRoot {
     pub reason: KeptReason,
 }
 
+/// An environment that is at another place than when its root was set, and keeps its objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MovedRoot {
+    /// The root as it was.
+    pub root: Root,
+    /// Where the environment is now.
+    pub to: PathBuf,
+}
+
 /// What a collection would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct GcPlan {
@@ -175,6 +185,8 @@ pub struct GcPlan {
     pub dead_roots: Vec<DeadRoot>,
     /// Roots that are not there but kept.
     pub kept_roots: Vec<KeptRoot>,
+    /// Environments that were moved; a collection lets their roots follow them.
+    pub moved_roots: Vec<MovedRoot>,
 }
 
 /// How far a collection is.
@@ -207,6 +219,8 @@ pub struct GcReport {
     pub dead_roots: Vec<DeadRoot>,
     /// Roots that are not there but kept.
     pub kept_roots: Vec<KeptRoot>,
+    /// Environments that were moved, and whose roots have followed them.
+    pub moved_roots: Vec<MovedRoot>,
     /// How many objects are left.
     pub live_count: u64,
     /// Bytes of disk that were freed; a content with several names counts once, and only when its last name went.

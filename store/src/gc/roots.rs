@@ -2,20 +2,23 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use pip_accel_schema::environment::ENVIRONMENT_MANIFEST_FILE;
 
-use super::{DeadRootReason, GcError, GcPolicy, KeptReason};
+use super::{DeadRootReason, GcError, GcPolicy, KeptReason, moved};
 use crate::error::StoreError;
 use crate::root::{Root, RootKind, device_above, is_absent};
 
 /// What was found at a root's location.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RootState {
     /// It keeps its objects, because it is there.
     Live,
     /// It keeps its objects, although it is not there.
     Kept(KeptReason),
+    /// It keeps its objects, because it is at another place now.
+    Moved(PathBuf),
     /// It keeps nothing any more.
     Dead(DeadRootReason),
 }
@@ -25,10 +28,10 @@ pub(crate) fn examine(root: &Root, policy: &GcPolicy, now: i64) -> Result<RootSt
     let dead = |reason| {
         if policy.is_young(root.created_at, now) {
             // Its environment may be about to be moved into place.
-            RootState::Kept(KeptReason::Young)
-        } else {
-            RootState::Dead(reason)
+            return RootState::Kept(KeptReason::Young);
         }
+        let moved = if root.kind == RootKind::Environment { moved::find(&root.location) } else { None };
+        moved.map_or(RootState::Dead(reason), RootState::Moved)
     };
     if root.kind == RootKind::Pin {
         return Ok(RootState::Live);
