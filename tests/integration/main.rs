@@ -13,6 +13,7 @@ mod index_client;
 mod index_download;
 mod index_support;
 mod index_transfer;
+mod lock_corpus;
 mod realize;
 mod sandbox_builds;
 mod store_lifecycle;
