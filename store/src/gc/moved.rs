@@ -5,12 +5,13 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use pip_accel_schema::environment::ENVIRONMENT_MANIFEST_FILE;
 
-/// Entries of one folder that are looked at; more have homes of thousands of users, not projects.
-const NEIGHBOURS_MAX: usize = 10_000;
+/// Entries of one folder that are looked at: a few milliseconds. More have the homes of thousands of users, not projects.
+const NEIGHBOURS_MAX: usize = 2000;
 
 /// Longest manifest that is read, in bytes; that of a hundred packages has some hundred kilobytes.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -23,8 +24,16 @@ pub(crate) fn find(place: &Path) -> Option<PathBuf> {
     beside.chain(below_renamed).find(|candidate| candidate != place && was_made_at(candidate, place))
 }
 
+/// The folders in `folder` that are on its own file system: a rename leads to no other, and what is mounted there by
+/// itself as soon as somebody looks into it may hang.
 fn neighbours(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    fs::read_dir(folder).into_iter().flatten().take(NEIGHBOURS_MAX).flatten().map(|entry| entry.path())
+    let device = fs::metadata(folder).map(|metadata| metadata.dev()).ok();
+    let entries = fs::read_dir(folder).into_iter().flatten().take(NEIGHBOURS_MAX).flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    // The entry's own metadata: neither a link nor a mount is followed.
+    folders
+        .filter(move |entry| entry.metadata().is_ok_and(|metadata| Some(metadata.dev()) == device))
+        .map(|entry| entry.path())
 }
 
 /// Whether there is an environment whose manifest says that it was made at `place`.
@@ -39,7 +48,8 @@ fn was_made_at(candidate: &Path, place: &Path) -> bool {
     let is_real = |path: &Path, is_folder: bool| {
         fs::symlink_metadata(path).is_ok_and(|found| if is_folder { found.is_dir() } else { found.is_file() })
     };
-    if !is_real(candidate, true) || !is_real(&manifest, false) {
+    // Most neighbours have no manifest: that is asked first.
+    if !is_real(&manifest, false) || !is_real(candidate, true) {
         return false;
     }
     let mut text = Vec::new();
