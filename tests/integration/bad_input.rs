@@ -229,7 +229,7 @@ fn no_sandbox_is_explicit_and_recorded() {
     env.run(["show", "package"]).success().prints("sandbox");
 }
 
-/// A14: for an environment, what is in the store can be used, what is not is refused with the reason.
+/// A14: for an environment, what is there already can be asked for again, what is not is refused with the reason.
 #[test]
 fn a_read_only_store_serves_what_it_has() {
     let Some(env) = user_env() else { return };
@@ -243,6 +243,10 @@ fn a_read_only_store_serves_what_it_has() {
     read_only("a-w");
     env.run(["verify"]).success();
     env.run(["roots"]).success();
+    env.realize(&[]).success().says("1 package: nothing to do");
+    env.realize(&["--dry-run", "--venv", "other"]).success().prints("old==1.0: in the store");
+    env.realize(&["--venv", "other"]).fails_with(exit::ERROR).explains().says("read-only").says("--store");
+    assert!(!env.project().join("other").exists());
     env.lock(&[&package()]);
     env.realize(&[]).fails_with(exit::ERROR).explains();
     env.python_code("import old").success();

@@ -29,7 +29,7 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::environment::{Clash, LinkMode};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{NewRoot, Object, Root, RootKind};
+use pip_accel_store::{Access, LockOwner, NewRoot, Object, Root, RootKind, StoreError};
 
 pub use fetch::{FetchReport, fetch};
 pub use plan::{Plan, PlannedPackage};
@@ -106,13 +106,21 @@ pub fn realize(
     let started = Instant::now();
     let digest = request_digest(session, lock, request);
     // Two runs for one place take turns: the root must be that of the environment which stands there in the end.
-    let _turn = session.store.lock(&format!("environment {}", request.destination.display()), &mut |owner| {
+    let is_read_only = session.store.access() == Access::ReadOnly;
+    let mut waiting = |owner: &LockOwner| {
         let what = format!("{}, held by process {} ({})", request.destination.display(), owner.pid, owner.command);
         session.report(Event::Waiting { what });
-    })?;
+    };
+    let key = format!("environment {}", request.destination.display());
+    let _turn = if is_read_only { None } else { Some(session.store.lock(&key, &mut waiting)?) };
     if let Some(mut report) = already_there(session, &digest, request)? {
         report.phases.plan = started.elapsed();
         return Ok(report);
+    }
+    if is_read_only {
+        // Nothing could keep the objects of a new environment.
+        let root = session.store.root().to_owned();
+        return Err(StoreError::ReadOnly { root, action: "keep what an environment needs" }.into());
     }
     let plan = Plan::make(session, lock)?;
     let planned = Instant::now();
@@ -163,7 +171,8 @@ fn already_there(
     // Setting a root waits for the disk; one that is there was set for this manifest.
     let root = environment_root(request);
     let is_known = |known: &Root| known.kind == root.kind && known.name == root.name;
-    if !session.store.roots()?.iter().any(is_known) {
+    let can_write = session.store.access() == Access::ReadWrite;
+    if can_write && !session.store.roots()?.iter().any(is_known) {
         session.store.put_root(root, &ids)?;
     }
     Ok(Some(RealizeReport {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use pip_accel_builder::build::{BuildTarget, build_one};
 use pip_accel_builder::lock::LockOptions;
 use pip_accel_builder::realize::engine::How;
+use pip_accel_store::Access;
 use serde_json::json;
 
 use super::Context;
@@ -19,7 +20,9 @@ use crate::ui::seconds;
 pub(super) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
     let target = target(context, &args.target)?;
-    let opened = Opened::new(context, context.settings()?, &args.source, &LockOptions::default())?;
+    let settings = context.settings()?;
+    let store = context.open(&settings, Access::ReadWrite)?;
+    let opened = Opened::new(context, store, settings, &args.source, &LockOptions::default())?;
     let result = build_one(&opened.session, &target);
     opened.progress.finish();
     let obtained = result?;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use pip_accel_builder::realize;
+use pip_accel_store::Access;
 use serde_json::json;
 
 use super::Context;
@@ -16,7 +17,9 @@ use crate::ui::seconds;
 pub(super) fn run(context: &Context<'_>, args: &FetchArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
     let lock = load_lock(context, &args.lock)?;
-    let opened = Opened::new(context, context.settings()?, &args.source, &lock.options)?;
+    let settings = context.settings()?;
+    let store = context.open(&settings, Access::ReadWrite)?;
+    let opened = Opened::new(context, store, settings, &args.source, &lock.options)?;
     let result = realize::fetch(&opened.session, &lock, &context.host.absolute(&args.lock));
     opened.progress.finish();
     let report = result?;

@@ -16,7 +16,7 @@ mod verify;
 use std::sync::Arc;
 
 use clap::CommandFactory;
-use pip_accel_store::{Access, Clock, Durability, OpenOptions, Store};
+use pip_accel_store::{Access, Clock, Durability, OpenError, OpenOptions, Store};
 
 use crate::args::{Cli, Command, GlobalArgs};
 use crate::error::Failure;
@@ -44,6 +44,18 @@ impl Context<'_> {
 
     /// Opens the store; a command that only looks opens a store that can't be written as well.
     pub(crate) fn open(&self, settings: &Settings, access: Access) -> Result<Arc<Store>, Failure> {
+        Ok(Arc::new(Store::open(self.store_options(settings, access)?)?))
+    }
+
+    /// Opens the store for writing, or, where that is refused, for reading: enough for who finds nothing to do.
+    pub(crate) fn open_as_allowed(&self, settings: &Settings) -> Result<Arc<Store>, Failure> {
+        match Store::open(self.store_options(settings, Access::ReadWrite)?) {
+            Err(OpenError::NotWritable { .. }) => self.open(settings, Access::ReadOnly),
+            opened => Ok(Arc::new(opened?)),
+        }
+    }
+
+    fn store_options(&self, settings: &Settings, access: Access) -> Result<OpenOptions, Failure> {
         let durability = match settings.text("durability") {
             Some("none") => Durability::None,
             _ => Durability::Full,
@@ -52,8 +64,7 @@ impl Context<'_> {
             Some(seconds) => Clock::Fixed(seconds),
             None => Clock::System,
         };
-        let options = OpenOptions { root: settings.store(&self.host)?, access, durability, clock };
-        Ok(Arc::new(Store::open(options)?))
+        Ok(OpenOptions { root: settings.store(&self.host)?, access, durability, clock })
     }
 }
 

@@ -21,7 +21,8 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     let mut settings = context.settings()?;
     settings.set("link-mode", args.link_mode.map(|mode| Value::Text(link_mode(mode).as_str().to_owned())));
     let lock = load_lock(context, &args.lock)?;
-    let opened = Opened::new(context, settings, &args.source, &lock.options)?;
+    let store = context.open_as_allowed(&settings)?;
+    let opened = Opened::new(context, store, settings, &args.source, &lock.options)?;
     if args.dry_run {
         let plan = realize::plan(&opened.session, &lock)?;
         show_plan(context, &plan);

@@ -44,15 +44,15 @@ pub(super) fn load_lock(context: &Context<'_>, path: &Path) -> Result<LoadedLock
 }
 
 impl Opened {
-    /// Opens the store and starts a session with the options of a lock.
+    /// Starts a session with the options of a lock.
     pub(super) fn new(
         context: &Context<'_>,
+        store: Arc<Store>,
         mut settings: Settings,
         args: &SourceArgs,
         lock: &LockOptions,
     ) -> Result<Self, Failure> {
         apply_flags(&mut settings, args);
-        let store = context.open(&settings, Access::ReadWrite)?;
         let python = interpreter(context, &store, &settings)?;
         supports_environments(&python.interpreter)?;
         let options = options(context, (&store, &python), &settings, args, lock)?;
