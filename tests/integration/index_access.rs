@@ -11,7 +11,7 @@ use pip_accel_tests::index_server::{Fault, IndexServer, authority_file};
 use pip_accel_tests::{BuiltFile, LockWriter, Output, Proxy, SdistBuilder, TestEnv, WheelBuilder};
 use url::Url;
 
-use crate::support::{env, exit};
+use crate::support::{as_root_and_user, env, exit};
 
 const USER: &str = "reader";
 /// Also what it looks like in a URL; its Basic form is looked for as well.
@@ -183,6 +183,32 @@ fn a_keyring_opens_the_index() {
         // `realize` and `doctor`, each once for two projects and their files.
         assert_eq!(std::fs::read_to_string(notes).unwrap(), format!("get {} {USER}\n", server.index_url()).repeat(2));
     }
+}
+
+/// The resolver of build requirements gets the password, and what it says of a failure is shown without it.
+#[test]
+fn the_resolver_gets_the_password_and_tells_nobody() {
+    if pip_accel_tests::host::uv().is_none() {
+        return pip_accel_tests::skip("there is no uv; run `make setup`");
+    }
+    as_root_and_user(|env| {
+        let built = SdistBuilder::simple("built", "1.0").build_requires("helper>=1").during_build("import helper\n");
+        let unbuildable = SdistBuilder::simple("unbuildable", "1.0").build_requires("nobody-has-this>=1").build();
+        let (built, package) = (built.build(), package());
+        env.add(&WheelBuilder::simple("helper", "1.0").build());
+        for file in [&built, &package, &unbuildable] {
+            env.add(file);
+        }
+        let server = IndexServer::start(&env.files()).with_basic_auth("/", USER, PASSWORD);
+        let index = format!("--index-url {}", server.index_url_with_login(USER, Some(PASSWORD)));
+        let lock = || LockWriter::new().line(&index);
+        env.write("requirements.lock", lock().pin(&unbuildable).text());
+        let output = env.realize(&["-vv"]).fails_with(exit::BUILD_FAILED).explains().says("nobody-has-this");
+        output.never_mentions(PASSWORD);
+        env.write("requirements.lock", lock().pin(&built).pin(&package).text());
+        realizes_without_telling(&env, &[]);
+        assert_eq!(env.builds(), 1);
+    });
 }
 
 #[test]
