@@ -131,6 +131,10 @@ pub struct RealizeArgs {
     /// How files get into it
     #[arg(long, value_enum, value_name = "MODE")]
     pub link_mode: Option<LinkModeArg>,
+    /// How files of one package get into it: `dirs` as the link mode has it, `files` with every folder real,
+    /// `copy` with private copies
+    #[arg(long, value_name = "NAME=dirs|files|copy")]
+    pub link: Vec<String>,
     /// Say what would be done
     #[arg(long)]
     pub dry_run: bool,

@@ -40,6 +40,40 @@ impl LinkMode {
     }
 }
 
+/// How the files of one package get into an environment, besides the environment's [`LinkMode`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PackageLink {
+    /// As the environment's mode has it: in the mode symlink a link covers a whole folder.
+    #[default]
+    Dirs,
+    /// Every folder is real, every file is what the environment's mode makes of it.
+    Files,
+    /// Every folder is real, every file is a copy.
+    Copy,
+}
+
+impl PackageLink {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Dirs, Self::Files, Self::Copy];
+
+    /// The word on the command line and in configuration files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dirs => "dirs",
+            Self::Files => "files",
+            Self::Copy => "copy",
+        }
+    }
+
+    /// Whether it is the default.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One package of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentPackage {
@@ -51,6 +85,9 @@ pub struct EnvironmentPackage {
     pub object: ObjectId,
     /// Its `.dist-info` folder in `site-packages`.
     pub dist_info: String,
+    /// How its files got there, where that is not the default.
+    #[serde(default, skip_serializing_if = "PackageLink::is_default")]
+    pub link: PackageLink,
 }
 
 /// What one link or file of an environment should be.

@@ -8,6 +8,7 @@ mod forgotten;
 mod index_client;
 mod index_download;
 mod index_support;
+mod package_links;
 mod realize;
 mod sandbox_builds;
 mod store_lifecycle;

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use pip_accel_schema::environment::Clash;
+use pip_accel_schema::environment::{Clash, PackageLink};
 use pip_accel_schema::link_plan::{DATA_FOLDER, EntryPoint, HEADERS_FOLDER, LinkPlan, SCRIPTS_FOLDER, SITE_FOLDER};
 use pip_accel_schema::name::PackageName;
 
@@ -42,6 +42,7 @@ pub(super) trait Objects {
 pub(super) struct MergeInput<'a> {
     pub(super) name: &'a PackageName,
     pub(super) plan: &'a LinkPlan,
+    pub(super) link: PackageLink,
     pub(super) requested: bool,
     pub(super) direct_url: Option<&'a str>,
 }
@@ -198,7 +199,7 @@ impl<'a> Merger<'a> {
     }
 
     fn add_package(&mut self, index: usize) {
-        let MergeInput { name, plan, requested, direct_url } = self.packages[index];
+        let MergeInput { name, plan, requested, direct_url, .. } = self.packages[index];
         let owner = Some(index);
         let object = |folder: &str, path: &str, is_directory| Leaf::Object {
             package: index,
@@ -324,7 +325,7 @@ impl<'a> Resolver<'a, '_> {
         }
         slot.candidates.sort_by_key(Leaf::package);
         let (mut directories, files): (Vec<_>, Vec<_>) = slot.candidates.drain(..).partition(Leaf::is_directory);
-        let must_be_real = self.places.real_folders || name == BYTECODE_FOLDER;
+        let must_be_real = self.places.real_folders || name == BYTECODE_FOLDER || self.wants_real_folders(&directories);
         if slot.is_real() || directories.len() > 1 || (must_be_real && !directories.is_empty()) {
             let owners = directories.iter().filter_map(Leaf::package).chain(slot.real_for);
             self.hide(owners.min().filter(|_| !slot.real_for_environment), &files);
@@ -346,6 +347,11 @@ impl<'a> Resolver<'a, '_> {
         self.hide(kept.package(), &hidden);
         let below = Below::of(&kept);
         Ok((Node::Leaf(kept), below))
+    }
+
+    /// Whether one of the packages is not to be linked by whole folders.
+    fn wants_real_folders(&self, directories: &[Leaf<'a>]) -> bool {
+        directories.iter().filter_map(Leaf::package).any(|package| !self.packages[package].link.is_default())
     }
 
     /// Makes the folder real: what `directories` hold in the objects becomes candidates one level deeper.

@@ -106,8 +106,8 @@ fn realize_at(
 }
 
 fn merge_input<'a>(package: &PackageTree<'a>) -> MergeInput<'a> {
-    let PackageTree { name, plan, requested, direct_url, .. } = *package;
-    MergeInput { name, plan, requested, direct_url }
+    let PackageTree { name, plan, link, requested, direct_url, .. } = *package;
+    MergeInput { name, plan, link, requested, direct_url }
 }
 
 /// The packages by name, each checked.
@@ -162,6 +162,7 @@ fn new_manifest(
         version: package.version.clone(),
         object: package.object,
         dist_info: package.plan.dist_info.clone(),
+        link: package.link,
     };
     Ok(EnvironmentManifest {
         format: ENVIRONMENT_MANIFEST_FORMAT,

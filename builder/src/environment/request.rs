@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pip_accel_schema::digest::ValueDigest;
-use pip_accel_schema::environment::{Clash, EnvironmentManifest, LinkMode};
+use pip_accel_schema::environment::{Clash, EnvironmentManifest, LinkMode, PackageLink};
 use pip_accel_schema::interpreter::{Implementation, PythonVersion};
 use pip_accel_schema::link_plan::LinkPlan;
 use pip_accel_schema::name::{PackageName, PackageVersion};
@@ -50,6 +50,8 @@ pub struct PackageTree<'a> {
     pub link_prefix: &'a Path,
     /// How the object is linked.
     pub plan: &'a LinkPlan,
+    /// How its files get there, besides the environment's mode.
+    pub link: PackageLink,
     /// Whether the user named the project (PEP 376's `REQUESTED`).
     pub requested: bool,
     /// The text of `direct_url.json` (PEP 610), for a project that came from no index.

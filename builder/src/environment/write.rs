@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{linkat, symlinkat};
-use pip_accel_schema::environment::{EnvironmentEntry, EnvironmentEntryKind, LinkMode};
+use pip_accel_schema::environment::{EnvironmentEntry, EnvironmentEntryKind, LinkMode, PackageLink};
 use pip_accel_schema::link_plan::SITE_FOLDER;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
@@ -43,6 +43,14 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// How the files of a package get there.
+    fn mode(&self, package: usize) -> LinkMode {
+        match self.packages[package].link {
+            PackageLink::Copy => LinkMode::Copy,
+            PackageLink::Dirs | PackageLink::Files => self.mode,
+        }
+    }
+
     fn plot(&self, package: usize) -> Plot<'_> {
         Plot { position: package, object: self.packages[package].object, link_prefix: self.link_prefixes[package] }
     }
@@ -89,9 +97,11 @@ pub(super) fn write_tree(
 
 /// The text of every package's `RECORD`.
 fn records(context: &Context<'_>, tree: &Children<'_>) -> Result<Vec<String>, EnvironmentError> {
-    let mut originals = Vec::new();
-    if context.mode != LinkMode::Symlink {
-        for (index, package) in context.packages.iter().enumerate() {
+    let mut originals = Vec::with_capacity(context.packages.len());
+    for (index, package) in context.packages.iter().enumerate() {
+        if context.mode(index) == LinkMode::Symlink {
+            originals.push(HashMap::new());
+        } else {
             let source = format!("{SITE_FOLDER}/{}/RECORD", package.plan.dist_info);
             let path = context.directories.path(index, &source);
             originals.push(match std::fs::read(&path) {
@@ -221,7 +231,7 @@ impl<'a> Writer<'a> {
     ) -> Result<EnvironmentEntryKind, EnvironmentError> {
         let context = self.context;
         match leaf {
-            Leaf::Object { package, source, .. } if context.mode == LinkMode::Symlink => {
+            Leaf::Object { package, source, .. } if context.mode(*package) == LinkMode::Symlink => {
                 let prefix = context.link_prefixes[*package];
                 let mut target = String::with_capacity(prefix.len() + 1 + source.len());
                 target.push_str(prefix);
@@ -235,7 +245,7 @@ impl<'a> Writer<'a> {
             }
             Leaf::Object { package, source, .. } => {
                 let source = context.directories.path(*package, source);
-                self.place(&source, directory, name)
+                self.place(context.mode(*package), &source, directory, name)
             }
             Leaf::EntryPoint { entry, .. } => {
                 let text = script::entry_point(context.shebang, entry);
@@ -254,7 +264,9 @@ impl<'a> Writer<'a> {
                 self.file(content, *executable, directory, name)
             }
             Leaf::Own { own: Own::Link(target), .. } => self.link(target.clone(), directory, name),
-            Leaf::Own { own: Own::CopyOf(source), .. } => self.copy(&PathBuf::from(source), directory, name),
+            Leaf::Own { own: Own::CopyOf(source), .. } => {
+                self.copy(LinkMode::Copy, &PathBuf::from(source), directory, name)
+            }
             Leaf::Own { own: Own::Record(package), .. } => {
                 self.shared_file(*package, name, self.records[*package].as_bytes(), directory)
             }
@@ -269,7 +281,8 @@ impl<'a> Writer<'a> {
         content: &[u8],
         directory: BorrowedFd<'_>,
     ) -> Result<EnvironmentEntryKind, EnvironmentError> {
-        if self.farm.file(self.context.plot(package), name, content, (directory, name)) {
+        let is_shared = self.context.mode(package) == LinkMode::Symlink;
+        if is_shared && self.farm.file(self.context.plot(package), name, content, (directory, name)) {
             return Ok(EnvironmentEntryKind::File { size: content.len() as u64 });
         }
         self.file(content, false, directory, name)
@@ -301,6 +314,7 @@ impl<'a> Writer<'a> {
     /// A file of an object in the modes that have real files.
     fn place(
         &mut self,
+        mode: LinkMode,
         source: &Path,
         directory: BorrowedFd<'_>,
         name: &str,
@@ -311,7 +325,7 @@ impl<'a> Writer<'a> {
             let text = target.into_os_string().into_string().map_err(|text| EnvironmentError::NotUtf8(text.into()))?;
             return self.link(text, directory, name);
         }
-        if self.context.mode == LinkMode::Hardlink {
+        if mode == LinkMode::Hardlink {
             match linkat(AT_FDCWD, source, directory, name, AtFlags::empty()) {
                 Ok(()) => {
                     self.written.files.hard_links += 1;
@@ -322,11 +336,12 @@ impl<'a> Writer<'a> {
                 Err(error) => return Err(self.error("create the hard link", error)),
             }
         }
-        self.copy(source, directory, name)
+        self.copy(mode, source, directory, name)
     }
 
     fn copy(
         &mut self,
+        mode: LinkMode,
         source: &Path,
         directory: BorrowedFd<'_>,
         name: &str,
@@ -335,7 +350,7 @@ impl<'a> Writer<'a> {
         let metadata = from.metadata().map_err(EnvironmentError::io("read", source))?;
         let executable = metadata.permissions().mode() & 0o100 != 0;
         let mut to = create_file(directory, name, executable).map_err(|error| self.error("create", error))?;
-        if self.context.mode == LinkMode::Reflink && clone_file(&from, &to).is_ok() {
+        if mode == LinkMode::Reflink && clone_file(&from, &to).is_ok() {
             self.written.files.reflinks += 1;
         } else {
             io::copy(&mut from, &mut to).map_err(|error| self.error("write", error))?;

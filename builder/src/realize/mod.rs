@@ -20,13 +20,14 @@ pub(crate) mod schedule;
 mod select;
 mod sink;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::encode::Encoder;
-use pip_accel_schema::environment::{Clash, LinkMode};
+use pip_accel_schema::environment::{Clash, LinkMode, PackageLink};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::store_path::ObjectId;
 use pip_accel_store::{NewRoot, Object, Root, RootKind};
@@ -51,6 +52,8 @@ pub struct RealizeRequest {
     pub destination: PathBuf,
     /// How files get into it.
     pub link_mode: LinkMode,
+    /// Packages whose files get there in another way; of projects that the lock does not have they mean nothing.
+    pub links: BTreeMap<PackageName, PackageLink>,
     /// Keep what others installed into the old environment.
     pub keep_foreign: bool,
     /// Replace a virtualenv that somebody else made.
@@ -86,11 +89,17 @@ pub struct RealizeReport {
 
 /// Everything that decides what an environment holds, as one digest.
 fn request_digest(session: &Session, lock: &LoadedLock, request: &RealizeRequest) -> ValueDigest {
-    let mut encoder = Encoder::for_domain("pip-accel/environment-request/1");
+    let mut encoder = Encoder::for_domain("pip-accel/environment-request/2");
     encoder.bytes(lock.digest.as_bytes()).bytes(session.interpreter_identity().as_bytes());
     encoder.text(&session.python.executable.to_string_lossy()).text(request.link_mode.as_str());
     encoder.text(&format!("{:?}", session.options.formats)).text(sandbox_policy(session));
     encoder.text(&session.store.root().to_string_lossy()).text(&request.destination.to_string_lossy());
+    let is_locked = |name: &PackageName| lock.requirements.iter().any(|locked| locked.name.as_ref() == Some(name));
+    let links: Vec<_> = request.links.iter().filter(|(name, link)| !link.is_default() && is_locked(name)).collect();
+    encoder.number(links.len() as u64);
+    for (name, link) in links {
+        encoder.text(name.as_str()).text(link.as_str());
+    }
     ValueDigest::from_bytes(encoder.finish())
 }
 
@@ -301,7 +310,7 @@ fn link(
     let ids: Vec<ObjectId> = obtained.iter().map(|(tree, _)| tree.object.id).collect();
     let old = protect_old_and_new(session, request, &ids)?;
     let packages: Vec<PackageTree<'_>> =
-        obtained.iter().filter_map(|(tree, url)| package_tree(&tree.object, url.as_deref())).collect();
+        obtained.iter().filter_map(|(tree, url)| package_tree(&tree.object, request, url.as_deref())).collect();
     let python = environment_python(&session.python);
     let farm = session.store.link_farm();
     let realized = environment::realize_environment(&EnvironmentRequest {
@@ -398,7 +407,11 @@ fn direct_url(package: &PlannedPackage) -> Option<String> {
 }
 
 /// A source has no plan and is never part of an environment.
-fn package_tree<'a>(object: &'a Object, direct_url: Option<&'a str>) -> Option<PackageTree<'a>> {
+fn package_tree<'a>(
+    object: &'a Object,
+    request: &RealizeRequest,
+    direct_url: Option<&'a str>,
+) -> Option<PackageTree<'a>> {
     Some(PackageTree {
         name: &object.name,
         version: &object.version,
@@ -406,6 +419,7 @@ fn package_tree<'a>(object: &'a Object, direct_url: Option<&'a str>) -> Option<P
         directory: &object.path,
         link_prefix: &object.path,
         plan: object.link_plan.as_deref()?,
+        link: request.links.get(&object.name).copied().unwrap_or_default(),
         requested: false,
         direct_url,
     })

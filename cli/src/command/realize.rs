@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use pip_accel_builder::lock::LoadedLock;
 use pip_accel_builder::realize::profile::Phases;
 use pip_accel_builder::realize::{self, Plan, RealizeReport, RealizeRequest};
 use pip_accel_schema::environment::LinkMode;
@@ -12,7 +13,7 @@ use super::session::{Opened, load_lock};
 use crate::args::{LinkModeArg, RealizeArgs};
 use crate::error::Failure;
 use crate::exit_code::Exit;
-use crate::settings::{Settings, Value};
+use crate::settings::{Origin, Settings, Value, package_links};
 use crate::ui::seconds;
 
 /// Runs the command.
@@ -20,7 +21,10 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     let started = Instant::now();
     let mut settings = context.settings()?;
     settings.set("link-mode", args.link_mode.map(|mode| Value::Text(link_mode(mode).as_str().to_owned())));
+    settings.set("link", (!args.link.is_empty()).then(|| Value::List(args.link.clone())));
+    let links = settings.package_links()?;
     let lock = load_lock(context, &args.lock)?;
+    warn_of_unknown_links(context, args, &lock)?;
     let opened = Opened::new(context, settings, &args.source, &lock.options)?;
     if args.dry_run {
         let plan = realize::plan(&opened.session, &lock)?;
@@ -30,6 +34,7 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     let request = RealizeRequest {
         destination: context.host.absolute(&args.venv),
         link_mode: configured_link_mode(&opened.settings),
+        links,
         keep_foreign: args.keep_foreign,
         replace: args.replace,
     };
@@ -38,6 +43,16 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     let report = result?;
     show(context, &report, &request, started);
     Ok(Exit::Done)
+}
+
+/// A name on the command line that the lock does not have is a slip; in a configuration file it is for another lock.
+fn warn_of_unknown_links(context: &Context<'_>, args: &RealizeArgs, lock: &LoadedLock) -> Result<(), Failure> {
+    for name in package_links(&args.link, &Origin::Flag)?.keys() {
+        if !lock.requirements.iter().any(|locked| locked.name.as_ref() == Some(name)) {
+            context.ui.warn(&format!("`--link` names {name}, which is not in the lock"));
+        }
+    }
+    Ok(())
 }
 
 fn link_mode(mode: LinkModeArg) -> LinkMode {
