@@ -292,6 +292,20 @@ fn json_reports_what_was_done() {
     assert_eq!(again["unchanged"], true);
 }
 
+/// As `pip install -r` does it: what is in the lock was asked for.
+#[test]
+fn every_project_of_a_lock_is_requested() {
+    let env = env();
+    env.lock(&[&full_wheel(), &built_sdist()]);
+    env.realize(&[]).success();
+    let requested = env.evaluate(
+        "from importlib.metadata import distributions",
+        "[(d.read_text('REQUESTED'), 'REQUESTED' in d.read_text('RECORD')) for d in distributions()]",
+    );
+    assert_eq!(requested, "[('', True), ('', True)]");
+    env.realize(&[]).success().says("nothing to do");
+}
+
 #[test]
 fn a_report_says_where_the_time_went() {
     let env = env();

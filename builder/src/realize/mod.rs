@@ -420,7 +420,8 @@ fn package_tree<'a>(
         link_prefix: &object.path,
         plan: object.link_plan.as_deref()?,
         link: request.links.get(&object.name).copied().unwrap_or_default(),
-        requested: false,
+        // As pip and uv do for each line of `-r`: a flat lock does not tell who asked for what.
+        requested: true,
         direct_url,
     })
 }
