@@ -214,6 +214,35 @@ fn every_link_mode_gives_the_same_imports() {
     }
 }
 
+/// Hard links don't reach another file system: the files are copied, and that is said once, with their number.
+#[test]
+fn files_that_had_to_be_copied_are_counted() {
+    use std::os::unix::fs::MetadataExt as _;
+    let env = env();
+    env.lock(&[&full_wheel()]);
+    let here = env.realize(&["--link-mode", "hardlink", "--json"]).success().json();
+    assert_eq!((&here["files"]["fallbacks"], &here["files"]["fallback_reason"]), (&0.into(), &().into()));
+    assert_ne!(here["files"]["hard_links"], 0);
+    let device = |path: &std::path::Path| path.metadata().map(|metadata| metadata.dev()).ok();
+    let shared = std::path::Path::new("/dev/shm");
+    if device(shared).is_none_or(|other| Some(other) == device(&env.store())) {
+        return host::skip("a second file system is needed at /dev/shm");
+    }
+    let elsewhere = tempfile::tempdir_in(shared).expect("it can be written");
+    let venv = elsewhere.path().join("venv").display().to_string();
+    let arguments = ["--link-mode", "hardlink", "--venv", &venv];
+    let output = env.realize(&arguments).success().says("copied: the store is on another file system");
+    assert_eq!(output.stderr.matches("copied").count(), 1, "one warning\n{}", output.stderr);
+    std::fs::remove_dir_all(&venv).unwrap();
+    let report = env.realize(&[&arguments[..], &["--json"]].concat()).success().json();
+    assert_eq!(
+        (&report["files"]["hard_links"], &report["files"]["fallback_reason"]),
+        (&0.into(), &"other-file-system".into())
+    );
+    assert_eq!(report["files"]["fallbacks"], here["files"]["hard_links"]);
+    assert_eq!(env.realize(&arguments).success().says("nothing to do").stderr.matches("copied").count(), 0);
+}
+
 #[test]
 fn strange_directories_work() {
     let long = "d".repeat(120);

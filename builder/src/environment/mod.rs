@@ -41,5 +41,6 @@ pub use check::{EnvironmentStatus, check_against, check_environment, read_manife
 pub use error::EnvironmentError;
 pub use realize::realize_environment;
 pub use request::{
-    ActivationTemplate, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused, Replace,
+    ActivationTemplate, CopyReason, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused,
+    Replace,
 };

@@ -25,7 +25,7 @@ use super::merge::{Children, Leaf, Node, Own};
 use super::objects::ObjectDirectories;
 use super::record::{self, Recorded};
 use super::reflink::clone_file;
-use super::request::{FileCounts, PackageTree};
+use super::request::{CopyReason, FileCounts, PackageTree};
 use super::script;
 
 /// What writing needs to know.
@@ -66,11 +66,13 @@ pub(super) struct Written {
 impl Written {
     fn add(&mut self, other: Self) {
         self.entries.extend(other.entries);
-        let FileCounts { symlinks, hard_links, reflinks, copies } = other.files;
+        let FileCounts { symlinks, hard_links, reflinks, copies, fallbacks, fallback_reason } = other.files;
         self.files.symlinks += symlinks;
         self.files.hard_links += hard_links;
         self.files.reflinks += reflinks;
         self.files.copies += copies;
+        self.files.fallbacks += fallbacks;
+        self.files.fallback_reason = self.files.fallback_reason.or(fallback_reason);
     }
 }
 
@@ -332,11 +334,18 @@ impl<'a> Writer<'a> {
                     return Ok(EnvironmentEntryKind::File { size: metadata.len() });
                 }
                 // Another file system, too many links, another owner's file: a copy does as well.
-                Err(Errno::EXDEV | Errno::EMLINK | Errno::EPERM | Errno::EOPNOTSUPP) => {}
+                Err(error @ (Errno::EXDEV | Errno::EMLINK | Errno::EPERM | Errno::EOPNOTSUPP)) => {
+                    self.note_fallback(error);
+                }
                 Err(error) => return Err(self.error("create the hard link", error)),
             }
         }
         self.copy(mode, source, directory, name)
+    }
+
+    fn note_fallback(&mut self, error: Errno) {
+        self.written.files.fallbacks += 1;
+        self.written.files.fallback_reason.get_or_insert(CopyReason::of(error));
     }
 
     fn copy(
@@ -350,9 +359,13 @@ impl<'a> Writer<'a> {
         let metadata = from.metadata().map_err(EnvironmentError::io("read", source))?;
         let executable = metadata.permissions().mode() & 0o100 != 0;
         let mut to = create_file(directory, name, executable).map_err(|error| self.error("create", error))?;
-        if mode == LinkMode::Reflink && clone_file(&from, &to).is_ok() {
+        let cloned = (mode == LinkMode::Reflink).then(|| clone_file(&from, &to));
+        if let Some(Ok(())) = cloned {
             self.written.files.reflinks += 1;
         } else {
+            if let Some(Err(error)) = cloned {
+                self.note_fallback(error);
+            }
             io::copy(&mut from, &mut to).map_err(|error| self.error("write", error))?;
             self.written.files.copies += 1;
         }

@@ -36,7 +36,7 @@ pub use fetch::{FetchReport, fetch};
 pub use plan::{Plan, PlannedPackage};
 
 use crate::build::sandbox_policy;
-use crate::environment::{self, EnvironmentPython, EnvironmentRequest, PackageTree};
+use crate::environment::{self, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree};
 use crate::event::Event;
 use crate::lock::LoadedLock;
 use crate::python::interpreter::{self, PythonInstallation};
@@ -83,6 +83,8 @@ pub struct RealizeReport {
     pub refused: Vec<(String, PackageName)>,
     /// The old environment, when it could not be removed completely.
     pub leftover: Option<PathBuf>,
+    /// How files got there; all zero when nothing was changed.
+    pub files: FileCounts,
     /// Where the time went.
     pub phases: Phases,
 }
@@ -186,6 +188,7 @@ fn already_there(
         foreign_lost: Vec::new(),
         refused: Vec::new(),
         leftover: None,
+        files: FileCounts::default(),
         phases: Phases::default(),
     }))
 }
@@ -353,6 +356,7 @@ fn link(
         foreign_lost: realized.foreign_lost,
         refused: realized.refused.into_iter().map(|refused| (refused.path, refused.package)).collect(),
         leftover: realized.leftover,
+        files: realized.files,
         phases: Phases::default(),
     })
 }

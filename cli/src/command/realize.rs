@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use pip_accel_builder::environment::CopyReason;
 use pip_accel_builder::lock::LoadedLock;
 use pip_accel_builder::realize::profile::Phases;
 use pip_accel_builder::realize::{self, Plan, RealizeReport, RealizeRequest};
@@ -94,6 +95,7 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
     if let Some(leftover) = &report.leftover {
         ui.warn(&format!("the old environment could not be removed: `{}`", leftover.display()));
     }
+    warn_of_copies(context, report);
     if ui.json {
         ui.json(&json!({
             "version": 1,
@@ -106,6 +108,7 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
             "clashes": report.clashes,
             "foreign": report.foreign,
             "foreign_lost": report.foreign_lost,
+            "files": report.files,
             "seconds": started.elapsed().as_secs_f64(),
             "phases": phases(&report.phases),
         }));
@@ -149,6 +152,19 @@ fn phases_line(phases: &Phases) -> String {
     let work = if work.is_empty() { String::new() } else { format!(" ({}, overlapping)", work.join(", ")) };
     let [plan, obtain, link] = [phases.plan, phases.obtain, phases.link].map(seconds);
     format!("plan {plan}, obtain {obtain}{work}, link {link}")
+}
+
+/// A link mode that the file system can't do costs space and time; nobody should find that out from `du`.
+fn warn_of_copies(context: &Context<'_>, report: &RealizeReport) {
+    let reason = match report.files.fallback_reason {
+        None => return,
+        Some(CopyReason::OtherFileSystem) => "the store is on another file system",
+        Some(CopyReason::NotPossible) => "this file system or user can't link them to the store's",
+        Some(CopyReason::TooManyLinks) => "the file system allows no further link to some of them",
+    };
+    let count = report.files.fallbacks;
+    let files = if count == 1 { "file was" } else { "files were" };
+    context.ui.warn(&format!("{count} {files} copied: {reason}"));
 }
 
 fn show_plan(context: &Context<'_>, plan: &Plan) {
