@@ -138,7 +138,7 @@ pub struct RealizeArgs {
     /// Say what would be done
     #[arg(long)]
     pub dry_run: bool,
-    /// Keep what others installed into the old environment
+    /// Keep what others installed into the environment; without it, that is named and removed
     #[arg(long)]
     pub keep_foreign: bool,
     /// Replace a directory that this program did not make, if it is a virtualenv

@@ -383,6 +383,49 @@ fn what_others_installed_is_named_and_kept_only_on_request() {
     env.python_code("import foreign").fails_with(1);
 }
 
+/// Exactly what the lock describes: what someone installed beside it goes, and is named; with the option or the
+/// setting it stays, and is named.
+#[test]
+fn foreign_entries_go_although_the_lock_is_the_same() {
+    let mut env = env();
+    env.lock(&[&full_wheel()]);
+    env.realize(&[]).success();
+    let foreign = env.site_packages().join("foreign.py");
+    std::fs::write(&foreign, "x = 1\n").unwrap();
+    env.run(["status"]).success().prints("foreign: ");
+    env.realize(&["--keep-foreign"]).success().says("foreign.py").says("kept").says("nothing to do");
+    env.set("PIP_ACCEL_KEEP_FOREIGN", "yes");
+    env.realize(&[]).success().says("foreign.py").says("kept").says("nothing to do");
+    assert!(foreign.exists());
+    env.unset("PIP_ACCEL_KEEP_FOREIGN");
+    let report = env.realize(&["--json"]).success().says("removed").json();
+    assert_eq!((&report["unchanged"], report["foreign"].as_array().map(Vec::len)), (&false.into(), Some(1)));
+    assert!(!foreign.exists());
+    let output = env.realize(&[]).success().says("nothing to do");
+    assert!(!output.stderr.contains("foreign"), "{}", output.stderr);
+}
+
+/// What programs leave by themselves is no reason to make the environment anew.
+#[test]
+fn what_python_and_uv_write_by_themselves_is_not_foreign() {
+    let env = env();
+    let single = WheelBuilder::new("single", "1.0").file("single.py", "").build();
+    env.lock(&[&full_wheel(), &single]);
+    env.realize(&[]).success();
+    let site = env.site_packages();
+    let caches = site.join("__pycache__");
+    // Another optimisation level is bytecode of its own, which Python writes where it may.
+    let mut optimised = env.program(env.venv_program("python"));
+    optimised.args(["-OO", "-c", "import single, full_wheel"]);
+    env.finish(optimised).success();
+    assert!(std::fs::read_dir(&caches).unwrap().flatten().any(|file| file.path().to_string_lossy().contains("opt-2")));
+    for path in [caches.join("single.pyc.140234"), caches.join("single.f-1.py311.nbi"), site.join(".nfs000000000123")] {
+        std::fs::write(path, "").unwrap();
+    }
+    std::fs::write(env.venv().join(".lock"), "").unwrap();
+    env.realize(&[]).success().says("nothing to do");
+}
+
 #[test]
 fn bytecode_is_there_and_never_checks_its_source() {
     let env = env();

@@ -250,8 +250,14 @@ fn is_as_recorded(
     })
 }
 
-/// Whether an unknown entry is of no interest: the manifest itself, bytecode, the lock file of uv.
+/// Whether an unknown entry is of no interest: the manifest itself, bytecode and other caches of it, the lock file of
+/// uv, what a network file system keeps of an open file that was deleted.
 fn is_harmless(folder: &str, name: &[u8]) -> bool {
     let is_bytecode = name.ends_with(b".pyc") || name.ends_with(b".pyo") || name == b"__pycache__";
-    is_bytecode || (folder.is_empty() && (name == ENVIRONMENT_MANIFEST_FILE.as_bytes() || name == b".lock"))
+    // Python writes bytecode under another name first, and numba keeps its machine code there.
+    let is_in_cache = folder.rsplit('/').next() == Some("__pycache__");
+    is_bytecode
+        || is_in_cache
+        || name.starts_with(b".nfs")
+        || (folder.is_empty() && (name == ENVIRONMENT_MANIFEST_FILE.as_bytes() || name == b".lock"))
 }

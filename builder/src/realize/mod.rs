@@ -168,7 +168,8 @@ fn already_there(
     }
     let clashes = manifest.clashes.clone();
     let status = environment::check_against(&request.destination, manifest).map_err(RealizeError::Environment)?;
-    if !status.is_intact() {
+    // What nobody here made is not what the lock describes.
+    if !status.is_intact() || (!status.foreign.is_empty() && !request.keep_foreign) {
         return Ok(None);
     }
     // Setting a root waits for the disk; one that is there was set for this manifest.

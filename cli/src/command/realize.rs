@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         destination: context.host.absolute(&args.venv),
         link_mode: configured_link_mode(&opened.settings),
         links,
-        keep_foreign: args.keep_foreign,
+        keep_foreign: args.keep_foreign || opened.settings.flag("keep-foreign"),
         replace: args.replace,
     };
     let result = realize::realize(&opened.session, &lock, &request);
@@ -85,8 +85,8 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
     }
     let (lost, kept): (Vec<&String>, Vec<&String>) =
         report.foreign.iter().partition(|path| report.foreign_lost.contains(path));
-    let all_kept = report.unchanged || request.keep_foreign;
-    for (paths, fate) in [(kept, if all_kept { "kept" } else { "removed" }), (lost, "replaced by the lock's")] {
+    let fate = if request.keep_foreign { "kept" } else { "removed (--keep-foreign keeps such entries)" };
+    for (paths, fate) in [(kept, fate), (lost, "replaced by the lock's")] {
         if !paths.is_empty() {
             let paths: Vec<&str> = paths.into_iter().map(String::as_str).collect();
             ui.warn(&format!("not from the lock, {fate}: {}", paths.join(", ")));
