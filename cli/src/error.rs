@@ -12,6 +12,7 @@ use pip_accel_builder::python::default_index::DefaultIndexError;
 use pip_accel_builder::python::interpreter::{FindError, InterpreterError, Unsupported};
 use pip_accel_builder::python::pip_settings::PipSettingsError;
 use pip_accel_builder::python::sdist::SdistError;
+use pip_accel_builder::realize::detach::DetachError;
 use pip_accel_builder::realize::error::{ObtainError, RealizeError};
 use pip_accel_store::{GcError, OpenError, StoreError};
 
@@ -260,6 +261,22 @@ impl From<BuildTargetError> for Failure {
     }
 }
 
+impl From<DetachError> for Failure {
+    fn from(error: DetachError) -> Self {
+        match &error {
+            DetachError::Store(error) => store_failure(error),
+            DetachError::Environment(error) => environment_failure(error),
+            DetachError::NotThere { .. } => {
+                Self::new(Exit::Error, sentence(&error)).hint("list its packages: pip-accel status --json")
+            }
+            DetachError::NoEnvironment(_) | DetachError::NotIntact(_) | DetachError::NotInStore { .. } => {
+                Self::new(Exit::Error, sentence(&error))
+                    .hint("make it whole first: pip-accel realize requirements.lock")
+            }
+        }
+    }
+}
+
 impl From<RealizeError> for Failure {
     fn from(error: RealizeError) -> Self {
         match error {
@@ -270,6 +287,9 @@ impl From<RealizeError> for Failure {
             RealizeError::Place { .. } => {
                 Self::new(Exit::LockRefused, sentence(&error)).hint("mend that line of the lock")
             }
+            RealizeError::Detached { .. } => Self::new(Exit::Error, sentence(&error)).hint(
+                "save what was edited there and add --reattach, which links it again; or keep that version in the lock",
+            ),
             RealizeError::Runtime(_) => Self::new(Exit::Error, sentence(&error)),
             RealizeError::Interrupted => {
                 Self::new(Exit::Interrupted, "interrupted; nothing was changed, what was fetched is kept".to_owned())

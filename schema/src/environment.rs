@@ -7,7 +7,7 @@ use crate::name::{PackageName, PackageVersion};
 use crate::store_path::ObjectId;
 
 /// Format of [`EnvironmentManifest`]; a reader refuses a newer one.
-pub const ENVIRONMENT_MANIFEST_FORMAT: u32 = 1;
+pub const ENVIRONMENT_MANIFEST_FORMAT: u32 = 2;
 
 /// File name of the manifest in the environment's root.
 pub const ENVIRONMENT_MANIFEST_FILE: &str = "pip-accel.json";
@@ -88,6 +88,9 @@ pub struct EnvironmentPackage {
     /// How its files got there, where that is not the default.
     #[serde(default, skip_serializing_if = "PackageLink::is_default")]
     pub link: PackageLink,
+    /// Whether the environment has a private copy of it, for people to edit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detached: bool,
 }
 
 /// What one link or file of an environment should be.
@@ -105,6 +108,11 @@ pub enum EnvironmentEntryKind {
     File {
         /// Its length.
         size: u64,
+    },
+    /// A file or folder of a detached package. It is its owner's to change, and what is below it is not listed.
+    Private {
+        /// The package.
+        package: PackageName,
     },
 }
 
@@ -127,6 +135,7 @@ struct EntryFields {
     kind: EntryWord,
     target: Option<String>,
     size: Option<u64>,
+    package: Option<PackageName>,
 }
 
 #[derive(Deserialize)]
@@ -135,14 +144,19 @@ enum EntryWord {
     Directory,
     Link,
     File,
+    Private,
 }
 
 impl TryFrom<EntryFields> for EnvironmentEntry {
     type Error = String;
 
     fn try_from(fields: EntryFields) -> Result<Self, String> {
-        let EntryFields { path, kind, target, size } = fields;
+        let EntryFields { path, kind, target, size, package } = fields;
         let kind = match (kind, target, size) {
+            (EntryWord::Private, _, _) => match package {
+                Some(package) => EnvironmentEntryKind::Private { package },
+                None => return Err(format!("the private entry `{path}` has no package")),
+            },
             (EntryWord::Directory, _, _) => EnvironmentEntryKind::Directory,
             (EntryWord::Link, Some(target), _) => EnvironmentEntryKind::Link { target },
             (EntryWord::File, _, Some(size)) => EnvironmentEntryKind::File { size },
@@ -199,11 +213,12 @@ mod tests {
             entry("lib", EnvironmentEntryKind::Directory),
             entry("lib64", EnvironmentEntryKind::Link { target: "lib".to_owned() }),
             entry("pyvenv.cfg", EnvironmentEntryKind::File { size: 7 }),
+            entry("six.py", EnvironmentEntryKind::Private { package: "six".parse().expect("a name") }),
         ];
         let text = serde_json::to_string(&entries).expect("plain values");
         assert_eq!(
             text,
-            r#"[{"path":"lib","kind":"directory"},{"path":"lib64","kind":"link","target":"lib"},{"path":"pyvenv.cfg","kind":"file","size":7}]"#
+            r#"[{"path":"lib","kind":"directory"},{"path":"lib64","kind":"link","target":"lib"},{"path":"pyvenv.cfg","kind":"file","size":7},{"path":"six.py","kind":"private","package":"six"}]"#
         );
         let read: Vec<EnvironmentEntry> = serde_json::from_str(&text).expect("what was written");
         assert_eq!(read, entries);
@@ -211,7 +226,11 @@ mod tests {
 
     #[test]
     fn an_entry_without_what_its_kind_needs_is_refused() {
-        for text in [r#"{"path":"a","kind":"link"}"#, r#"{"path":"a","kind":"file","target":"b"}"#] {
+        for text in [
+            r#"{"path":"a","kind":"link"}"#,
+            r#"{"path":"a","kind":"file","target":"b"}"#,
+            r#"{"path":"a","kind":"private"}"#,
+        ] {
             let error = serde_json::from_str::<EnvironmentEntry>(text).expect_err("refused").to_string();
             assert!(error.contains("`a` has no"), "{error}");
         }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod detach;
 mod environments;
 mod evil_archives;
 mod forgotten;

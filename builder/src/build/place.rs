@@ -277,6 +277,7 @@ impl<'a> BuildPlace<'a> {
                     link_prefix: prefix,
                     plan,
                     link: PackageLink::Dirs,
+                    detached: false,
                     requested: false,
                     direct_url: None,
                 });

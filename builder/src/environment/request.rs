@@ -54,6 +54,8 @@ pub struct PackageTree<'a> {
     pub plan: &'a LinkPlan,
     /// How its files get there, besides the environment's mode.
     pub link: PackageLink,
+    /// Whether the environment gets a private copy of it, or keeps the one that it has: for people to edit.
+    pub detached: bool,
     /// Whether the user named the project (PEP 376's `REQUESTED`).
     pub requested: bool,
     /// The text of `direct_url.json` (PEP 610), for a project that came from no index.

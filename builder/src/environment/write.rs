@@ -23,6 +23,7 @@ use super::error::EnvironmentError;
 use super::farm::{Farm, Plot};
 use super::merge::{Children, Leaf, Node, Own};
 use super::objects::ObjectDirectories;
+use super::private::{Previous, PrivateCopy, files_below};
 use super::record::{self, Recorded};
 use super::reflink::clone_file;
 use super::request::{CopyReason, FileCounts, PackageTree};
@@ -40,12 +41,16 @@ pub(super) struct Context<'a> {
     pub(super) site_packages: &'a str,
     /// Directory of the link farm.
     pub(super) link_farm: Option<&'a Path>,
+    /// Private copies of an old environment that are kept.
+    pub(super) previous: Option<&'a Previous>,
 }
 
 impl Context<'_> {
     /// How the files of a package get there.
     fn mode(&self, package: usize) -> LinkMode {
-        match self.packages[package].link {
+        let PackageTree { link, detached, .. } = self.packages[package];
+        match link {
+            _ if detached => LinkMode::Copy,
             PackageLink::Copy => LinkMode::Copy,
             PackageLink::Dirs | PackageLink::Files => self.mode,
         }
@@ -114,33 +119,42 @@ fn records(context: &Context<'_>, tree: &Children<'_>) -> Result<Vec<String>, En
         }
     }
     let mut records = vec![String::new(); context.packages.len()];
-    list_leaves(context.site_packages, tree, &mut String::new(), &originals, &mut records);
+    list_leaves(context, tree, &mut String::new(), &originals, &mut records)?;
     Ok(records)
 }
 
 fn list_leaves(
-    site_packages: &str,
+    context: &Context<'_>,
     children: &Children<'_>,
     path: &mut String,
     originals: &[HashMap<String, Recorded>],
     records: &mut [String],
-) {
+) -> Result<(), EnvironmentError> {
     for (name, node) in children {
         let length = push_component(path, name);
         match node {
-            Node::Directory(children) => list_leaves(site_packages, children, path, originals, records),
+            Node::Directory(children) => list_leaves(context, children, path, originals, records)?,
+            Node::Leaf(Leaf::Object { package, source, is_directory: true }) if context.packages[*package].detached => {
+                let folder = context.directories.path(*package, source);
+                for file in files_below(&folder).map_err(EnvironmentError::io("read the folder", &folder))? {
+                    let recorded = originals[*package].get(&format!("{source}/{file}"));
+                    let path = format!("{path}/{file}");
+                    record::push_line(&mut records[*package], context.site_packages, &path, recorded);
+                }
+            }
             Node::Leaf(leaf) => {
                 if let Some(package) = leaf.package() {
                     let recorded = match leaf {
                         Leaf::Object { source, .. } => originals.get(package).and_then(|records| records.get(source)),
                         _ => None,
                     };
-                    record::push_line(&mut records[package], site_packages, path, recorded);
+                    record::push_line(&mut records[package], context.site_packages, path, recorded);
                 }
             }
         }
         path.truncate(length);
     }
+    Ok(())
 }
 
 /// Adds a component; the length before is what to truncate to afterwards.
@@ -233,6 +247,9 @@ impl<'a> Writer<'a> {
     ) -> Result<EnvironmentEntryKind, EnvironmentError> {
         let context = self.context;
         match leaf {
+            Leaf::Object { package, source, .. } if context.packages[*package].detached => {
+                self.private(*package, source, directory)
+            }
             Leaf::Object { package, source, .. } if context.mode(*package) == LinkMode::Symlink => {
                 let prefix = context.link_prefixes[*package];
                 let mut target = String::with_capacity(prefix.len() + 1 + source.len());
@@ -273,6 +290,21 @@ impl<'a> Writer<'a> {
                 self.shared_file(*package, name, self.records[*package].as_bytes(), directory)
             }
         }
+    }
+
+    /// A file or folder of a detached package.
+    fn private(
+        &mut self,
+        package: usize,
+        source: &str,
+        directory: BorrowedFd<'_>,
+    ) -> Result<EnvironmentEntryKind, EnvironmentError> {
+        let name = self.context.packages[package].name;
+        let copy = PrivateCopy { package: name, previous: self.context.previous };
+        let source = self.context.directories.path(package, source);
+        let copies = copy.write(&source, directory, &self.path).map_err(|error| self.error("copy", error))?;
+        self.written.files.copies += copies;
+        Ok(EnvironmentEntryKind::Private { package: name.clone() })
     }
 
     /// A file of `.dist-info` that is the same in many environments.

@@ -8,6 +8,7 @@
 //! The session's lease covers every object from the moment it is looked at until the root is registered, so a
 //! garbage collection at any moment takes none of them.
 
+pub mod detach;
 pub mod engine;
 pub mod error;
 mod fetch;
@@ -20,7 +21,7 @@ pub(crate) mod schedule;
 mod select;
 mod sink;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +31,7 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::environment::{Clash, LinkMode, PackageLink};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{NewRoot, Object, Root, RootKind};
+use pip_accel_store::{KeyLock, NewRoot, Object, Root, RootKind, Store, StoreError};
 
 pub use fetch::{FetchReport, fetch};
 pub use plan::{Plan, PlannedPackage};
@@ -58,6 +59,8 @@ pub struct RealizeRequest {
     pub keep_foreign: bool,
     /// Replace a virtualenv that somebody else made.
     pub replace: bool,
+    /// Link detached packages again: their private copies go.
+    pub reattach: bool,
 }
 
 /// What was done.
@@ -83,6 +86,10 @@ pub struct RealizeReport {
     pub refused: Vec<(String, PackageName)>,
     /// The old environment, when it could not be removed completely.
     pub leftover: Option<PathBuf>,
+    /// Packages of which the environment keeps a private copy.
+    pub detached: Vec<PackageName>,
+    /// Packages whose private copy is gone.
+    pub reattached: Vec<PackageName>,
     /// How files got there; all zero when nothing was changed.
     pub files: FileCounts,
     /// Where the time went.
@@ -117,10 +124,7 @@ pub fn realize(
     let started = Instant::now();
     let digest = request_digest(session, lock, request);
     // Two runs for one place take turns: the root must be that of the environment which stands there in the end.
-    let _turn = session.store.lock(&format!("environment {}", request.destination.display()), &mut |owner| {
-        let what = format!("{}, held by process {} ({})", request.destination.display(), owner.pid, owner.command);
-        session.report(Event::Waiting { what });
-    })?;
+    let _turn = take_turn(&session.store, &request.destination, &|event| session.report(event))?;
     if let Some(mut report) = already_there(session, &digest, request)? {
         report.phases.plan = started.elapsed();
         return Ok(report);
@@ -145,6 +149,14 @@ pub fn realize(
     Ok(report)
 }
 
+/// Waits until no other process works on the environment at `destination`.
+fn take_turn(store: &Store, destination: &Path, report: &dyn Fn(Event)) -> Result<KeyLock, StoreError> {
+    store.lock(&format!("environment {}", destination.display()), &mut |owner| {
+        let what = format!("{}, held by process {} ({})", destination.display(), owner.pid, owner.command);
+        report(Event::Waiting { what });
+    })
+}
+
 /// What a realized environment would take, without doing it.
 ///
 /// # Errors
@@ -164,6 +176,10 @@ fn already_there(
     }
     let ids: Vec<ObjectId> = manifest.packages.iter().map(|package| package.object).collect();
     if session.lease.take(&ids)?.iter().any(Option::is_none) {
+        return Ok(None);
+    }
+    let detached = detach::names(&manifest);
+    if request.reattach && !detached.is_empty() {
         return Ok(None);
     }
     let clashes = manifest.clashes.clone();
@@ -189,6 +205,8 @@ fn already_there(
         foreign_lost: Vec::new(),
         refused: Vec::new(),
         leftover: None,
+        detached,
+        reattached: Vec::new(),
         files: FileCounts::default(),
         phases: Phases::default(),
     }))
@@ -311,10 +329,14 @@ fn link(
     digest: ValueDigest,
     obtained: &[(Obtained, Option<String>)],
 ) -> Result<RealizeReport, RealizeError> {
-    let ids: Vec<ObjectId> = obtained.iter().map(|(tree, _)| tree.object.id).collect();
+    let objects: Vec<&Object> = obtained.iter().map(|(tree, _)| &tree.object).collect();
+    let ids: Vec<ObjectId> = objects.iter().map(|object| object.id).collect();
+    let (was_detached, detached) = detach::kept(request, &objects)?;
     let old = protect_old_and_new(session, request, &ids)?;
-    let packages: Vec<PackageTree<'_>> =
-        obtained.iter().filter_map(|(tree, url)| package_tree(&tree.object, request, url.as_deref())).collect();
+    let packages: Vec<PackageTree<'_>> = obtained
+        .iter()
+        .filter_map(|(tree, url)| package_tree(&tree.object, (request, &detached), url.as_deref()))
+        .collect();
     let python = environment_python(&session.python);
     let farm = session.store.link_farm();
     let realized = environment::realize_environment(&EnvironmentRequest {
@@ -357,6 +379,8 @@ fn link(
         foreign_lost: realized.foreign_lost,
         refused: realized.refused.into_iter().map(|refused| (refused.path, refused.package)).collect(),
         leftover: realized.leftover,
+        reattached: was_detached.into_iter().filter(|name| !detached.contains(name)).collect(),
+        detached: detached.into_iter().collect(),
         files: realized.files,
         phases: Phases::default(),
     })
@@ -414,7 +438,7 @@ fn direct_url(package: &PlannedPackage) -> Option<String> {
 /// A source has no plan and is never part of an environment.
 fn package_tree<'a>(
     object: &'a Object,
-    request: &RealizeRequest,
+    (request, detached): (&RealizeRequest, &BTreeSet<PackageName>),
     direct_url: Option<&'a str>,
 ) -> Option<PackageTree<'a>> {
     Some(PackageTree {
@@ -425,6 +449,7 @@ fn package_tree<'a>(
         link_prefix: &object.path,
         plan: object.link_plan.as_deref()?,
         link: request.links.get(&object.name).copied().unwrap_or_default(),
+        detached: detached.contains(&object.name),
         // As pip and uv do for each line of `-r`: a flat lock does not tell who asked for what.
         requested: true,
         direct_url,

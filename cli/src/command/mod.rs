@@ -2,6 +2,7 @@
 
 mod build;
 mod config;
+mod detach;
 mod doctor;
 mod fetch;
 mod gc;
@@ -65,6 +66,7 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Build(args) => build::run(context, args),
         Command::Log(args) => log::run(context, args),
         Command::Show(args) => show::run(context, args),
+        Command::Detach(args) => detach::run(context, args),
         Command::Status(args) => status::run(context, args),
         Command::Roots(args) => roots::run(context, args),
         Command::Gc(args) => gc::run(context, args),

@@ -38,6 +38,7 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         links,
         keep_foreign: args.keep_foreign || opened.settings.flag("keep-foreign"),
         replace: args.replace,
+        reattach: args.reattach,
     };
     let result = realize::realize(&opened.session, &lock, &request);
     opened.progress.finish();
@@ -96,6 +97,14 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
         ui.warn(&format!("the old environment could not be removed: `{}`", leftover.display()));
     }
     warn_of_copies(context, report);
+    for (packages, fate) in [
+        (&report.detached, "stays a private copy (detached)"),
+        (&report.reattached, "is linked again; its private copy is gone"),
+    ] {
+        for package in packages {
+            ui.warn(&format!("{package} {fate}"));
+        }
+    }
     if ui.json {
         ui.json(&json!({
             "version": 1,
@@ -108,6 +117,8 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
             "clashes": report.clashes,
             "foreign": report.foreign,
             "foreign_lost": report.foreign_lost,
+            "detached": report.detached,
+            "reattached": report.reattached,
             "files": report.files,
             "seconds": started.elapsed().as_secs_f64(),
             "phases": phases(&report.phases),

@@ -69,6 +69,7 @@ fn merged(packages: &[&Package], real_folders: bool) -> (Vec<String>, Vec<String
             name: &one.name,
             plan: &one.plan,
             link: PackageLink::Dirs,
+            detached: false,
             requested: false,
             direct_url: None,
         })

@@ -42,6 +42,7 @@ impl Object {
             link_prefix: &self.directory,
             plan: &self.plan,
             link: PackageLink::Dirs,
+            detached: false,
             requested: false,
             direct_url: None,
         }
