@@ -101,6 +101,8 @@ impl From<OpenError> for Failure {
         let failure = Self::new(Exit::Error, sentence(&error));
         match &error {
             OpenError::Store(error) => store_failure(error),
+            OpenError::CannotProtect { .. } => failure
+                .hint("allow the process CAP_LINUX_IMMUTABLE and use a file system with that flag; or set `protect = \"none\"`"),
             OpenError::NewerFormat { .. } => {
                 failure.hint("use the newer pip-accel that wrote it, or another store: --store")
             }
@@ -145,6 +147,10 @@ fn store_failure(error: &StoreError) -> Failure {
     let failure = Failure::new(Exit::Error, sentence(error));
     match error {
         StoreError::ReadOnly { .. } => failure.hint("use a store that you may write: --store DIR or PIP_ACCEL_STORE"),
+        StoreError::Immutable { path } => failure.hint(&format!(
+            "repeat the command with CAP_LINUX_IMMUTABLE, outside of this container for instance; or: chattr -R -i {}",
+            path.parent().unwrap_or(path).display()
+        )),
         StoreError::Busy { .. } => failure.hint("repeat the command when the other process has ended"),
         StoreError::Record { .. } | StoreError::MissingObject(_) => failure.hint("check the store: pip-accel verify"),
         _ => failure.hint("check the machine and the store: pip-accel doctor"),

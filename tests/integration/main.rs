@@ -10,6 +10,7 @@ mod index_client;
 mod index_download;
 mod index_support;
 mod package_links;
+mod protect;
 mod realize;
 mod sandbox_builds;
 mod store_lifecycle;

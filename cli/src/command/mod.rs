@@ -17,7 +17,7 @@ mod verify;
 use std::sync::Arc;
 
 use clap::CommandFactory;
-use pip_accel_store::{Access, Clock, Durability, OpenOptions, Store};
+use pip_accel_store::{Access, Clock, Durability, OpenOptions, Protect, Store};
 
 use crate::args::{Cli, Command, GlobalArgs};
 use crate::error::Failure;
@@ -53,7 +53,12 @@ impl Context<'_> {
             Some(seconds) => Clock::Fixed(seconds),
             None => Clock::System,
         };
-        let options = OpenOptions { root: settings.store(&self.host)?, access, durability, clock };
+        let protect = match settings.text("protect") {
+            Some("immutable") => Protect::Immutable,
+            Some("none") => Protect::None,
+            _ => Protect::Auto,
+        };
+        let options = OpenOptions { root: settings.store(&self.host)?, access, durability, protect, clock };
         Ok(Arc::new(Store::open(options)?))
     }
 }

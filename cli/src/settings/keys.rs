@@ -57,6 +57,12 @@ pub(crate) const KEYS: &[Key] = &[
     key("build-memory", Kind::Size, "1G", "memory that has to be free for a further build to start"),
     key("offline", Kind::Flag, "false", "never use the network"),
     key("durability", Kind::Word(&["full", "none"]), "full", "whether objects survive a power cut"),
+    key(
+        "protect",
+        Kind::Word(&["auto", "immutable", "none"]),
+        "auto, which is none for now",
+        "whether folders of objects carry the immutable flag",
+    ),
     key("index-url", Kind::Text, "pip's", "package index"),
     key("extra-index-urls", Kind::List, "pip's", "further package indexes"),
     key("find-links", Kind::List, "pip's", "directories and pages with files"),
