@@ -52,6 +52,8 @@ pub enum Command {
     Log(LogArgs),
     /// Say what an object is, from what, how large, and who refers to it
     Show(ShowArgs),
+    /// Give packages of an environment private copies that may be edited
+    Detach(DetachArgs),
     /// Say whether an environment still is what its manifest says
     Status(StatusArgs),
     /// Handle what keeps objects alive
@@ -131,15 +133,22 @@ pub struct RealizeArgs {
     /// How files get into it
     #[arg(long, value_enum, value_name = "MODE")]
     pub link_mode: Option<LinkModeArg>,
+    /// How files of one package get into it: `dirs` as the link mode has it, `files` with every folder real,
+    /// `copy` with private copies
+    #[arg(long, value_name = "NAME=dirs|files|copy")]
+    pub link: Vec<String>,
     /// Say what would be done
     #[arg(long)]
     pub dry_run: bool,
-    /// Keep what others installed into the old environment
+    /// Keep what others installed into the environment; without it, that is named and removed
     #[arg(long)]
     pub keep_foreign: bool,
     /// Replace a directory that this program did not make, if it is a virtualenv
     #[arg(long)]
     pub replace: bool,
+    /// Link detached packages again: their private copies go, with all that was edited in them
+    #[arg(long)]
+    pub reattach: bool,
     /// Where files come from
     #[command(flatten)]
     pub source: SourceArgs,
@@ -184,6 +193,20 @@ pub struct ShowArgs {
     /// `NAME`, `NAME==VERSION`, the beginning of an object id, or a path in the store
     #[arg(value_name = "PKG|ID")]
     pub object: String,
+}
+
+/// Arguments of `detach`
+#[derive(Debug, Args)]
+pub struct DetachArgs {
+    /// The packages
+    #[arg(value_name = "PKG", required = true)]
+    pub packages: Vec<String>,
+    /// The environment
+    #[arg(long, value_name = "DIR", default_value = ".venv")]
+    pub venv: PathBuf,
+    /// Link them again: the private copies go, with all that was edited in them
+    #[arg(long)]
+    pub undo: bool,
 }
 
 /// Arguments of `status`

@@ -12,6 +12,7 @@ use pip_accel_builder::python::default_index::DefaultIndexError;
 use pip_accel_builder::python::interpreter::{FindError, InterpreterError, Unsupported};
 use pip_accel_builder::python::pip_settings::PipSettingsError;
 use pip_accel_builder::python::sdist::SdistError;
+use pip_accel_builder::realize::detach::DetachError;
 use pip_accel_builder::realize::error::{ObtainError, RealizeError};
 use pip_accel_store::{GcError, OpenError, StoreError};
 
@@ -100,6 +101,8 @@ impl From<OpenError> for Failure {
         let failure = Self::new(Exit::Error, sentence(&error));
         match &error {
             OpenError::Store(error) => store_failure(error),
+            OpenError::CannotProtect { .. } => failure
+                .hint("allow the process CAP_LINUX_IMMUTABLE and use a file system with that flag; or set `protect = \"none\"`"),
             OpenError::NewerFormat { .. } => {
                 failure.hint("use the newer pip-accel that wrote it, or another store: --store")
             }
@@ -144,6 +147,10 @@ fn store_failure(error: &StoreError) -> Failure {
     let failure = Failure::new(Exit::Error, sentence(error));
     match error {
         StoreError::ReadOnly { .. } => failure.hint("use a store that you may write: --store DIR or PIP_ACCEL_STORE"),
+        StoreError::Immutable { path } => failure.hint(&format!(
+            "repeat the command with CAP_LINUX_IMMUTABLE, outside of this container for instance; or: chattr -R -i {}",
+            path.parent().unwrap_or(path).display()
+        )),
         StoreError::Busy { .. } => failure.hint("repeat the command when the other process has ended"),
         StoreError::Record { .. } | StoreError::MissingObject(_) => failure.hint("check the store: pip-accel verify"),
         _ => failure.hint("check the machine and the store: pip-accel doctor"),
@@ -261,6 +268,22 @@ impl From<BuildTargetError> for Failure {
     }
 }
 
+impl From<DetachError> for Failure {
+    fn from(error: DetachError) -> Self {
+        match &error {
+            DetachError::Store(error) => store_failure(error),
+            DetachError::Environment(error) => environment_failure(error),
+            DetachError::NotThere { .. } => {
+                Self::new(Exit::Error, sentence(&error)).hint("list its packages: pip-accel status --json")
+            }
+            DetachError::NoEnvironment(_) | DetachError::NotIntact(_) | DetachError::NotInStore { .. } => {
+                Self::new(Exit::Error, sentence(&error))
+                    .hint("make it whole first: pip-accel realize requirements.lock")
+            }
+        }
+    }
+}
+
 impl From<RealizeError> for Failure {
     fn from(error: RealizeError) -> Self {
         match error {
@@ -271,6 +294,9 @@ impl From<RealizeError> for Failure {
             RealizeError::Place { .. } => {
                 Self::new(Exit::LockRefused, sentence(&error)).hint("mend that line of the lock")
             }
+            RealizeError::Detached { .. } => Self::new(Exit::Error, sentence(&error)).hint(
+                "save what was edited there and add --reattach, which links it again; or keep that version in the lock",
+            ),
             RealizeError::Runtime(_) => Self::new(Exit::Error, sentence(&error)),
             RealizeError::Interrupted => {
                 Self::new(Exit::Interrupted, "interrupted; nothing was changed, what was fetched is kept".to_owned())

@@ -7,7 +7,7 @@ use crate::name::{PackageName, PackageVersion};
 use crate::store_path::ObjectId;
 
 /// Format of [`EnvironmentManifest`]; a reader refuses a newer one.
-pub const ENVIRONMENT_MANIFEST_FORMAT: u32 = 1;
+pub const ENVIRONMENT_MANIFEST_FORMAT: u32 = 2;
 
 /// File name of the manifest in the environment's root.
 pub const ENVIRONMENT_MANIFEST_FILE: &str = "pip-accel.json";
@@ -40,6 +40,40 @@ impl LinkMode {
     }
 }
 
+/// How the files of one package get into an environment, besides the environment's [`LinkMode`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PackageLink {
+    /// As the environment's mode has it: in the mode symlink a link covers a whole folder.
+    #[default]
+    Dirs,
+    /// Every folder is real, every file is what the environment's mode makes of it.
+    Files,
+    /// Every folder is real, every file is a copy.
+    Copy,
+}
+
+impl PackageLink {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Dirs, Self::Files, Self::Copy];
+
+    /// The word on the command line and in configuration files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dirs => "dirs",
+            Self::Files => "files",
+            Self::Copy => "copy",
+        }
+    }
+
+    /// Whether it is the default.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One package of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentPackage {
@@ -51,6 +85,12 @@ pub struct EnvironmentPackage {
     pub object: ObjectId,
     /// Its `.dist-info` folder in `site-packages`.
     pub dist_info: String,
+    /// How its files got there, where that is not the default.
+    #[serde(default, skip_serializing_if = "PackageLink::is_default")]
+    pub link: PackageLink,
+    /// Whether the environment has a private copy of it, for people to edit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detached: bool,
 }
 
 /// What one link or file of an environment should be.
@@ -68,6 +108,11 @@ pub enum EnvironmentEntryKind {
     File {
         /// Its length.
         size: u64,
+    },
+    /// A file or folder of a detached package. It is its owner's to change, and what is below it is not listed.
+    Private {
+        /// The package.
+        package: PackageName,
     },
 }
 
@@ -90,6 +135,7 @@ struct EntryFields {
     kind: EntryWord,
     target: Option<String>,
     size: Option<u64>,
+    package: Option<PackageName>,
 }
 
 #[derive(Deserialize)]
@@ -98,14 +144,19 @@ enum EntryWord {
     Directory,
     Link,
     File,
+    Private,
 }
 
 impl TryFrom<EntryFields> for EnvironmentEntry {
     type Error = String;
 
     fn try_from(fields: EntryFields) -> Result<Self, String> {
-        let EntryFields { path, kind, target, size } = fields;
+        let EntryFields { path, kind, target, size, package } = fields;
         let kind = match (kind, target, size) {
+            (EntryWord::Private, _, _) => match package {
+                Some(package) => EnvironmentEntryKind::Private { package },
+                None => return Err(format!("the private entry `{path}` has no package")),
+            },
             (EntryWord::Directory, _, _) => EnvironmentEntryKind::Directory,
             (EntryWord::Link, Some(target), _) => EnvironmentEntryKind::Link { target },
             (EntryWord::File, _, Some(size)) => EnvironmentEntryKind::File { size },
@@ -166,11 +217,12 @@ mod tests {
             entry("lib", EnvironmentEntryKind::Directory),
             entry("lib64", EnvironmentEntryKind::Link { target: "lib".to_owned() }),
             entry("pyvenv.cfg", EnvironmentEntryKind::File { size: 7 }),
+            entry("six.py", EnvironmentEntryKind::Private { package: "six".parse().expect("a name") }),
         ];
         let text = serde_json::to_string(&entries).expect("plain values");
         assert_eq!(
             text,
-            r#"[{"path":"lib","kind":"directory"},{"path":"lib64","kind":"link","target":"lib"},{"path":"pyvenv.cfg","kind":"file","size":7}]"#
+            r#"[{"path":"lib","kind":"directory"},{"path":"lib64","kind":"link","target":"lib"},{"path":"pyvenv.cfg","kind":"file","size":7},{"path":"six.py","kind":"private","package":"six"}]"#
         );
         let read: Vec<EnvironmentEntry> = serde_json::from_str(&text).expect("what was written");
         assert_eq!(read, entries);
@@ -178,7 +230,11 @@ mod tests {
 
     #[test]
     fn an_entry_without_what_its_kind_needs_is_refused() {
-        for text in [r#"{"path":"a","kind":"link"}"#, r#"{"path":"a","kind":"file","target":"b"}"#] {
+        for text in [
+            r#"{"path":"a","kind":"link"}"#,
+            r#"{"path":"a","kind":"file","target":"b"}"#,
+            r#"{"path":"a","kind":"private"}"#,
+        ] {
             let error = serde_json::from_str::<EnvironmentEntry>(text).expect_err("refused").to_string();
             assert!(error.contains("`a` has no"), "{error}");
         }

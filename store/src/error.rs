@@ -117,6 +117,12 @@ pub enum StoreError {
     /// A root was to be set on an object that the store does not have (any more).
     #[error("object {0} is not in the store")]
     MissingObject(ObjectId),
+    /// A folder can't be moved because of its immutable flag, and this process may not take that away.
+    #[error("`{}` carries the immutable flag, and this process may not take it away", path.display())]
+    Immutable {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A name (of a log or a lease) that is none of the store's.
     #[error("`{0}` is not the name of a file of the store")]
     ForeignName(String),

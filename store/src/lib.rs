@@ -47,6 +47,6 @@ pub use open::{OpenError, STORE_FORMAT};
 pub use publish::NewObject;
 pub use root::{NewRoot, Root, RootKind};
 pub use scratch::Scratch;
-pub use store::{Access, Clock, DiskSpace, Durability, OpenOptions, Store};
+pub use store::{Access, Clock, DiskSpace, Durability, OpenOptions, Protect, Store};
 pub use tree::{StagedFile, TreeWriter};
 pub use verify::{Finding, FindingKind, VerifyDepth, VerifyOptions};

@@ -15,7 +15,7 @@ use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
 use crate::gc::renew_reserve;
 use crate::layout::Layout;
-use crate::store::{Access, Durability, OpenOptions, Shared, Store};
+use crate::store::{Access, Durability, OpenOptions, Protect, Shared, Store};
 
 /// Version of the layout of the root, in the file `format`.
 pub const STORE_FORMAT: u32 = 1;
@@ -93,6 +93,14 @@ pub enum OpenError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// Objects are to carry the immutable flag, and can't.
+    #[error("objects of the store `{}` can't be given the immutable flag", root.display())]
+    CannotProtect {
+        /// The store.
+        root: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
     /// The database was not closed properly and can't be recovered without writing.
     #[error("the database of the store `{}` needs recovery by a user who may write to it", root.display())]
     NeedsRecovery {
@@ -117,7 +125,7 @@ impl Store {
     }
 
     pub(crate) fn open_with(options: OpenOptions, checkpoints: Checkpoints) -> Result<Self, OpenError> {
-        let OpenOptions { root, access, durability, clock } = options;
+        let OpenOptions { root, access, durability, protect, clock } = options;
         let root = std::path::absolute(&root).on("find", &root)?;
         let layout = Layout::new(root);
         let mode = match access {
@@ -138,13 +146,25 @@ impl Store {
         let mode = if mode == DatabaseMode::ReadOnly && !writable_folder { DatabaseMode::Unwritable } else { mode };
         let database = Arc::new(Database::open(&layout, mode, durability == Durability::Full)?);
         let files = SharedFiles::new(layout.clone());
-        let store =
-            Self { shared: Arc::new(Shared { layout, durability, files, checkpoints }), database, access, clock };
+        let is_protecting = access == Access::ReadWrite && is_protecting(&layout, protect)?;
+        let shared = Arc::new(Shared { layout, durability, files, checkpoints });
+        let store = Self { shared, database, access, clock, is_protecting };
         if access == Access::ReadWrite {
             store.sweep_at_start()?;
         }
         Ok(store)
     }
+}
+
+/// Whether objects are to be protected; only root can, and only root's own store is.
+fn is_protecting(layout: &Layout, protect: Protect) -> Result<bool, OpenError> {
+    let is_roots = || fs::metadata(layout.root()).is_ok_and(|metadata| metadata.uid() == 0);
+    if protect != Protect::Immutable || !nix::unistd::Uid::effective().is_root() || !is_roots() {
+        return Ok(false);
+    }
+    fs_ops::try_immutable(&layout.tmp())
+        .map(|()| true)
+        .map_err(|source| OpenError::CannotProtect { root: layout.root().to_owned(), source })
 }
 
 /// Makes the folders and the format file. Several processes may do so at once.

@@ -128,6 +128,10 @@ impl Lease {
                 share(store, object);
             }
         }
+        if store.is_protecting {
+            let published = batch.par_iter().zip(&fates).filter(|(_, fate)| matches!(fate, Fate::Pending(_)));
+            published.for_each(|(object, _)| protect(store, object));
+        }
         empty_trash(&trash);
         Ok(())
     }
@@ -312,6 +316,19 @@ fn share(store: &Store, object: &Sealable) {
         if let Some(generation) = generation {
             store.shared.files.register(content, *generation, &folder.join(path.as_str()));
         }
+    }
+}
+
+/// Gives the folders of a published object the immutable flag. It is valid without: what fails here costs protection.
+fn protect(store: &Store, object: &Sealable) {
+    let top = store.layout().object(&object.record.path);
+    let folders = object.sealed.folders.iter().map(|folder| top.join(folder));
+    for folder in folders.chain([top.clone()]) {
+        if let Err(error) = fs_ops::make_immutable(&folder) {
+            tracing::warn!(path = %folder.display(), %error, "an object stays without the immutable flag");
+            return;
+        }
+        store.checkpoint("publish-one-protected");
     }
 }
 

@@ -28,6 +28,18 @@ pub enum Durability {
     None,
 }
 
+/// Whether the folders of published objects carry the immutable flag, which stops root as well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protect {
+    /// What is best for most. For now that is [`Protect::None`]; the store's document says why.
+    #[default]
+    Auto,
+    /// They do, in a store that belongs to root and is opened by root.
+    Immutable,
+    /// They do not.
+    None,
+}
+
 /// Where the time comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
@@ -59,6 +71,8 @@ pub struct OpenOptions {
     pub access: Access,
     /// Whether to sync.
     pub durability: Durability,
+    /// Whether folders of objects get the immutable flag.
+    pub protect: Protect,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -79,6 +93,8 @@ pub struct Store {
     pub(crate) database: Arc<Database>,
     pub(crate) access: Access,
     pub(crate) clock: Clock,
+    /// Whether folders of objects get the immutable flag; it was tried.
+    pub(crate) is_protecting: bool,
 }
 
 /// Room on a store's file system.

@@ -214,6 +214,35 @@ fn every_link_mode_gives_the_same_imports() {
     }
 }
 
+/// Hard links don't reach another file system: the files are copied, and that is said once, with their number.
+#[test]
+fn files_that_had_to_be_copied_are_counted() {
+    use std::os::unix::fs::MetadataExt as _;
+    let env = env();
+    env.lock(&[&full_wheel()]);
+    let here = env.realize(&["--link-mode", "hardlink", "--json"]).success().json();
+    assert_eq!((&here["files"]["fallbacks"], &here["files"]["fallback_reason"]), (&0.into(), &().into()));
+    assert_ne!(here["files"]["hard_links"], 0);
+    let device = |path: &std::path::Path| path.metadata().map(|metadata| metadata.dev()).ok();
+    let shared = std::path::Path::new("/dev/shm");
+    if device(shared).is_none_or(|other| Some(other) == device(&env.store())) {
+        return host::skip("a second file system is needed at /dev/shm");
+    }
+    let elsewhere = tempfile::tempdir_in(shared).expect("it can be written");
+    let venv = elsewhere.path().join("venv").display().to_string();
+    let arguments = ["--link-mode", "hardlink", "--venv", &venv];
+    let output = env.realize(&arguments).success().says("copied: the store is on another file system");
+    assert_eq!(output.stderr.matches("copied").count(), 1, "one warning\n{}", output.stderr);
+    std::fs::remove_dir_all(&venv).unwrap();
+    let report = env.realize(&[&arguments[..], &["--json"]].concat()).success().json();
+    assert_eq!(
+        (&report["files"]["hard_links"], &report["files"]["fallback_reason"]),
+        (&0.into(), &"other-file-system".into())
+    );
+    assert_eq!(report["files"]["fallbacks"], here["files"]["hard_links"]);
+    assert_eq!(env.realize(&arguments).success().says("nothing to do").stderr.matches("copied").count(), 0);
+}
+
 #[test]
 fn strange_directories_work() {
     let long = "d".repeat(120);
@@ -292,6 +321,20 @@ fn json_reports_what_was_done() {
     assert_eq!(again["unchanged"], true);
 }
 
+/// As `pip install -r` does it: what is in the lock was asked for.
+#[test]
+fn every_project_of_a_lock_is_requested() {
+    let env = env();
+    env.lock(&[&full_wheel(), &built_sdist()]);
+    env.realize(&[]).success();
+    let requested = env.evaluate(
+        "from importlib.metadata import distributions",
+        "[(d.read_text('REQUESTED'), 'REQUESTED' in d.read_text('RECORD')) for d in distributions()]",
+    );
+    assert_eq!(requested, "[('', True), ('', True)]");
+    env.realize(&[]).success().says("nothing to do");
+}
+
 #[test]
 fn a_report_says_where_the_time_went() {
     let env = env();
@@ -338,6 +381,49 @@ fn what_others_installed_is_named_and_kept_only_on_request() {
     env.lock(&[&WheelBuilder::simple("ours", "3.0").build()]);
     env.realize(&[]).success().says("foreign.py");
     env.python_code("import foreign").fails_with(1);
+}
+
+/// Exactly what the lock describes: what someone installed beside it goes, and is named; with the option or the
+/// setting it stays, and is named.
+#[test]
+fn foreign_entries_go_although_the_lock_is_the_same() {
+    let mut env = env();
+    env.lock(&[&full_wheel()]);
+    env.realize(&[]).success();
+    let foreign = env.site_packages().join("foreign.py");
+    std::fs::write(&foreign, "x = 1\n").unwrap();
+    env.run(["status"]).success().prints("foreign: ");
+    env.realize(&["--keep-foreign"]).success().says("foreign.py").says("kept").says("nothing to do");
+    env.set("PIP_ACCEL_KEEP_FOREIGN", "yes");
+    env.realize(&[]).success().says("foreign.py").says("kept").says("nothing to do");
+    assert!(foreign.exists());
+    env.unset("PIP_ACCEL_KEEP_FOREIGN");
+    let report = env.realize(&["--json"]).success().says("removed").json();
+    assert_eq!((&report["unchanged"], report["foreign"].as_array().map(Vec::len)), (&false.into(), Some(1)));
+    assert!(!foreign.exists());
+    let output = env.realize(&[]).success().says("nothing to do");
+    assert!(!output.stderr.contains("foreign"), "{}", output.stderr);
+}
+
+/// What programs leave by themselves is no reason to make the environment anew.
+#[test]
+fn what_python_and_uv_write_by_themselves_is_not_foreign() {
+    let env = env();
+    let single = WheelBuilder::new("single", "1.0").file("single.py", "").build();
+    env.lock(&[&full_wheel(), &single]);
+    env.realize(&[]).success();
+    let site = env.site_packages();
+    let caches = site.join("__pycache__");
+    // Another optimisation level is bytecode of its own, which Python writes where it may.
+    let mut optimised = env.program(env.venv_program("python"));
+    optimised.args(["-OO", "-c", "import single, full_wheel"]);
+    env.finish(optimised).success();
+    assert!(std::fs::read_dir(&caches).unwrap().flatten().any(|file| file.path().to_string_lossy().contains("opt-2")));
+    for path in [caches.join("single.pyc.140234"), caches.join("single.f-1.py311.nbi"), site.join(".nfs000000000123")] {
+        std::fs::write(path, "").unwrap();
+    }
+    std::fs::write(env.venv().join(".lock"), "").unwrap();
+    env.realize(&[]).success().says("nothing to do");
 }
 
 #[test]

@@ -119,6 +119,8 @@ impl TestEnv {
             ("UV_PYTHON_DOWNLOADS", "never"),
             // Throw-away stores need not survive a power cut; hundreds of syncs would dominate the run.
             ("PIP_ACCEL_DURABILITY", "none"),
+            // What carries the immutable flag outlives `rm -rf`.
+            ("PIP_ACCEL_PROTECT", "none"),
             // A test that means an index to be down should not wait for it.
             ("PIP_ACCEL_RETRIES", "1"),
             ("PIP_ACCEL_TIMEOUT", "5"),

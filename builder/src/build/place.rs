@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use pip_accel_schema::digest::ValueDigest;
-use pip_accel_schema::environment::LinkMode;
+use pip_accel_schema::environment::{LinkMode, PackageLink};
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::recipe::RecipeId;
 use pip_accel_store::{BuildLogWriter, BuildRecord, Object, Scratch};
@@ -276,6 +276,8 @@ impl<'a> BuildPlace<'a> {
                     directory: &object.path,
                     link_prefix: prefix,
                     plan,
+                    link: PackageLink::Dirs,
+                    detached: false,
                     requested: false,
                     direct_url: None,
                 });

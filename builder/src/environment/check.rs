@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, fstatat};
 use pip_accel_schema::environment::{
-    ENVIRONMENT_MANIFEST_FILE, ENVIRONMENT_MANIFEST_FORMAT, EnvironmentEntry, EnvironmentEntryKind, EnvironmentManifest,
+    ENVIRONMENT_MANIFEST_FILE, ENVIRONMENT_MANIFEST_FORMAT, EnvironmentEntry, EnvironmentEntryKind,
+    EnvironmentManifest, EnvironmentPackage,
 };
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
@@ -51,6 +52,25 @@ pub fn read_manifest(destination: &Path) -> Result<Option<EnvironmentManifest>, 
         Ok(_) => parse_manifest(&content, &path).map(Some),
         Err(error) if matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENOTDIR)) => Ok(None),
         Err(error) => Err(EnvironmentError::io("read", path)(error)),
+    }
+}
+
+/// What the metadata of a package in an environment say besides its manifest.
+#[derive(Debug, Clone, Default)]
+pub struct EnvironmentPackageFiles {
+    /// Whether `REQUESTED` is there.
+    pub requested: bool,
+    /// The text of `direct_url.json`, if there is one.
+    pub direct_url: Option<String>,
+}
+
+/// Reads the metadata of `package` below `site_packages`; what can't be read counts as absent.
+#[must_use]
+pub fn package_files(site_packages: &Path, package: &EnvironmentPackage) -> EnvironmentPackageFiles {
+    let folder = site_packages.join(&package.dist_info);
+    EnvironmentPackageFiles {
+        requested: folder.join("REQUESTED").symlink_metadata().is_ok(),
+        direct_url: std::fs::read_to_string(folder.join("direct_url.json")).ok(),
     }
 }
 
@@ -245,13 +265,20 @@ fn is_as_recorded(
     Ok(match (kind, file_type) {
         (EnvironmentEntryKind::Directory, Type::Directory) => true,
         (EnvironmentEntryKind::Link { target }, Type::Symlink) => readlinkat(folder, name)? == target.as_str(),
+        (EnvironmentEntryKind::Private { .. }, _) => true,
         (EnvironmentEntryKind::File { size }, Type::File) => u64::try_from(status()?.st_size) == Ok(*size),
         _ => false,
     })
 }
 
-/// Whether an unknown entry is of no interest: the manifest itself, bytecode, the lock file of uv.
+/// Whether an unknown entry is of no interest: the manifest itself, bytecode and other caches of it, the lock file of
+/// uv, what a network file system keeps of an open file that was deleted.
 fn is_harmless(folder: &str, name: &[u8]) -> bool {
     let is_bytecode = name.ends_with(b".pyc") || name.ends_with(b".pyo") || name == b"__pycache__";
-    is_bytecode || (folder.is_empty() && (name == ENVIRONMENT_MANIFEST_FILE.as_bytes() || name == b".lock"))
+    // Python writes bytecode under another name first, and numba keeps its machine code there.
+    let is_in_cache = folder.rsplit('/').next() == Some("__pycache__");
+    is_bytecode
+        || is_in_cache
+        || name.starts_with(b".nfs")
+        || (folder.is_empty() && (name == ENVIRONMENT_MANIFEST_FILE.as_bytes() || name == b".lock"))
 }

@@ -72,6 +72,15 @@ pub(super) fn keep(old: BorrowedFd<'_>, new: BorrowedFd<'_>, path: &str) -> io::
     Ok(false)
 }
 
+/// Links what stands at `path` of the old environment into the folder `new`, under its last component, all of it.
+///
+/// Returns whether all of it got there; [`io::ErrorKind::NotFound`] when there is nothing.
+pub(super) fn carry_over(old: BorrowedFd<'_>, path: &str, new: BorrowedFd<'_>) -> io::Result<bool> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
+    let folder = openat(old, folder, OPEN_DIRECTORY, Mode::empty())?;
+    carry(folder.as_fd(), new, name)
+}
+
 /// The folder `name`, created where there is nothing; `None` when something else is there.
 fn folder(parent: BorrowedFd<'_>, name: &str) -> nix::Result<Option<OwnedFd>> {
     match mkdirat(parent, name, Mode::from_bits_truncate(0o777)) {
@@ -105,7 +114,10 @@ fn carry(old: BorrowedFd<'_>, new: BorrowedFd<'_>, name: &str) -> io::Result<boo
     }
     match linkat(old, name, new, name, AtFlags::empty()) {
         Ok(()) => return Ok(true),
-        Err(Errno::EEXIST) => return Ok(false),
+        Err(Errno::EEXIST) => {
+            let other = fstatat(new, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            return Ok((other.st_dev, other.st_ino) == (status.st_dev, status.st_ino));
+        }
         Err(Errno::EXDEV | Errno::EMLINK | Errno::EPERM | Errno::EOPNOTSUPP) => {}
         Err(error) => return Err(error.into()),
     }

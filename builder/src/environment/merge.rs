@@ -7,13 +7,16 @@
 //! needs wins over everything.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pip_accel_schema::environment::Clash;
-use pip_accel_schema::link_plan::{DATA_FOLDER, EntryPoint, HEADERS_FOLDER, LinkPlan, SCRIPTS_FOLDER, SITE_FOLDER};
+use pip_accel_schema::environment::{Clash, PackageLink};
+use pip_accel_schema::link_plan::{
+    DATA_FOLDER, EntryPoint, HEADERS_FOLDER, LinkEntry, LinkPlan, SCRIPTS_FOLDER, SITE_FOLDER,
+};
 use pip_accel_schema::name::PackageName;
 
 use super::error::EnvironmentError;
+use super::private::without_bytecode;
 use super::request::Refused;
 
 /// Folder of bytecode. Below a real folder it is always real: Python writes into it.
@@ -42,6 +45,8 @@ pub(super) trait Objects {
 pub(super) struct MergeInput<'a> {
     pub(super) name: &'a PackageName,
     pub(super) plan: &'a LinkPlan,
+    pub(super) link: PackageLink,
+    pub(super) detached: bool,
     pub(super) requested: bool,
     pub(super) direct_url: Option<&'a str>,
 }
@@ -198,7 +203,7 @@ impl<'a> Merger<'a> {
     }
 
     fn add_package(&mut self, index: usize) {
-        let MergeInput { name, plan, requested, direct_url } = self.packages[index];
+        let MergeInput { name, plan, requested, direct_url, detached, .. } = self.packages[index];
         let owner = Some(index);
         let object = |folder: &str, path: &str, is_directory| Leaf::Object {
             package: index,
@@ -207,10 +212,16 @@ impl<'a> Merger<'a> {
         };
         let dist_info = plan.dist_info.as_str();
         let site = self.root.at(self.places.site_packages, None);
-        for directory in &plan.site_directories {
+        if detached {
+            for (path, is_directory) in private_entries(plan) {
+                site.at(path, owner).candidates.push(object(SITE_FOLDER, path, is_directory));
+            }
+        }
+        for directory in plan.site_directories.iter().filter(|_| !detached) {
             site.at(directory.as_str(), owner).demand(owner);
         }
-        for link in &plan.site_links {
+        let in_dist_info = |link: &&LinkEntry| link.path.as_str().split('/').next() == Some(dist_info);
+        for link in plan.site_links.iter().filter(|link| !detached || in_dist_info(link)) {
             let path = link.path.as_str();
             let in_dist_info = path.strip_prefix(dist_info).and_then(|rest| rest.strip_prefix('/'));
             if !in_dist_info.is_some_and(|file| INSTALLER_FILES.contains(&file)) {
@@ -254,6 +265,24 @@ impl<'a> Merger<'a> {
             bin.at(&entry.name, owner).candidates.push(Leaf::EntryPoint { package: index, entry });
         }
     }
+}
+
+/// The top-level entries of a detached package's `site` but its metadata, and whether each is a folder: nobody else
+/// writes there, and whatever people add to a private folder is theirs.
+fn private_entries(plan: &LinkPlan) -> impl Iterator<Item = (&str, bool)> {
+    let folders = plan.site_directories.iter().map(|folder| (folder.as_str(), true));
+    let links = plan.site_links.iter().map(|link| (link.path.as_str(), link.is_directory));
+    let mut entries: BTreeMap<&str, bool> = BTreeMap::new();
+    for (path, is_directory) in folders.chain(links) {
+        match path.split_once('/') {
+            Some((top, _)) => entries.insert(top, true),
+            None => entries.insert(path, is_directory),
+        };
+    }
+    entries.remove(plan.dist_info.as_str());
+    let owned = entries.keys().map(|name| ((*name).to_owned(), false)).collect();
+    let kept: BTreeSet<String> = without_bytecode(owned).into_iter().map(|(name, _)| name).collect();
+    entries.into_iter().filter(move |(name, _)| kept.contains(*name))
 }
 
 /// The slot of a path of `data`. `lib64` of an environment is a link to `lib`: what goes there goes to `lib`.
@@ -324,7 +353,7 @@ impl<'a> Resolver<'a, '_> {
         }
         slot.candidates.sort_by_key(Leaf::package);
         let (mut directories, files): (Vec<_>, Vec<_>) = slot.candidates.drain(..).partition(Leaf::is_directory);
-        let must_be_real = self.places.real_folders || name == BYTECODE_FOLDER;
+        let must_be_real = name == BYTECODE_FOLDER || self.wants_real_folders(&directories);
         if slot.is_real() || directories.len() > 1 || (must_be_real && !directories.is_empty()) {
             let owners = directories.iter().filter_map(Leaf::package).chain(slot.real_for);
             self.hide(owners.min().filter(|_| !slot.real_for_environment), &files);
@@ -348,11 +377,19 @@ impl<'a> Resolver<'a, '_> {
         Ok((Node::Leaf(kept), below))
     }
 
+    /// Whether a folder of these packages is not one leaf even when nobody else has it.
+    fn wants_real_folders(&self, directories: &[Leaf<'a>]) -> bool {
+        let mut packages = directories.iter().filter_map(Leaf::package).map(|package| &self.packages[package]);
+        packages.any(|package| !package.detached && (self.places.real_folders || !package.link.is_default()))
+    }
+
     /// Makes the folder real: what `directories` hold in the objects becomes candidates one level deeper.
     fn open(&mut self, mut slot: Slot<'a>, directories: Vec<Leaf<'a>>) -> Result<(Node<'a>, Below), EnvironmentError> {
         for directory in directories {
             let Leaf::Object { package, source, .. } = directory else { continue };
-            for (name, is_directory) in self.objects.list(package, &source)? {
+            let listed = self.objects.list(package, &source)?;
+            let listed = if self.packages[package].detached { without_bytecode(listed) } else { listed };
+            for (name, is_directory) in listed {
                 let child = Leaf::Object { package, source: format!("{source}/{name}"), is_directory };
                 slot.children.entry(Cow::Owned(name)).or_default().candidates.push(child);
             }

@@ -24,6 +24,7 @@ mod foreign;
 mod merge;
 mod objects;
 mod place;
+mod private;
 mod python2;
 mod realize;
 mod record;
@@ -37,9 +38,12 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use check::{EnvironmentStatus, check_against, check_environment, read_manifest};
+pub use check::{
+    EnvironmentPackageFiles, EnvironmentStatus, check_against, check_environment, package_files, read_manifest,
+};
 pub use error::EnvironmentError;
 pub use realize::realize_environment;
 pub use request::{
-    ActivationTemplate, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused, Replace,
+    ActivationTemplate, CopyReason, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused,
+    Replace,
 };

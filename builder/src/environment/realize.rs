@@ -18,6 +18,7 @@ use super::foreign;
 use super::merge::{LinkTree, MergeInput, Merger, Own, Places};
 use super::objects::ObjectDirectories;
 use super::place::{Occupant, Place, Staging};
+use super::private::Previous;
 use super::remove::remove_tree;
 use super::request::{EnvironmentRequest, PackageTree, Realized};
 use super::script;
@@ -74,6 +75,7 @@ fn realize_at(
     root.remove(ENVIRONMENT_MANIFEST_FILE);
 
     let staging = place.stage()?;
+    let previous = private_copies(request, packages, &occupant)?;
     let shebang = script::shebang(&format!("{destination}/bin/python"));
     let link_prefixes = packages.iter().map(|package| utf8(package.link_prefix)).collect::<Result<Vec<_>, _>>()?;
     let context = Context {
@@ -84,6 +86,7 @@ fn realize_at(
         shebang: &shebang,
         site_packages: &request.python.site_packages,
         link_farm: request.link_farm,
+        previous: previous.as_ref(),
     };
     let Written { entries, files } = write_tree(&context, &root, staging.directory(), staging.path())?;
     let mut manifest = new_manifest(request, packages)?;
@@ -95,22 +98,28 @@ fn realize_at(
     manifest.entries.sort_unstable_by(|left, right| left.path.cmp(&right.path));
     write_manifest(&manifest, &staging)?;
 
-    let (foreign, foreign_lost) = foreign_entries(request, packages, &occupant, &staging)?;
+    let (foreign, mut foreign_lost) = foreign_entries(request, packages, &occupant, &staging)?;
+    if let Some(previous) = &previous {
+        let lost = previous.carry_rest(staging.directory(), &manifest.entries);
+        foreign_lost.extend(lost.map_err(EnvironmentError::io("keep private files of", request.destination))?);
+    }
     let replaced = matches!(occupant, Occupant::Environment { .. });
     let swapped = staging.install(occupant, request.replace)?;
-    let leftover = swapped.old.filter(|old| {
-        let result = remove_tree(old);
-        if let Err(error) = &result {
-            tracing::warn!(path = %old.display(), %error, "the old environment could not be removed");
-        }
-        result.is_err()
-    });
+    let leftover = swapped.old.filter(|old| !is_removed(old));
     Ok(Realized { manifest, clashes, refused, foreign, foreign_lost, replaced, leftover, files })
 }
 
+fn is_removed(old: &Path) -> bool {
+    let result = remove_tree(old);
+    if let Err(error) = &result {
+        tracing::warn!(path = %old.display(), %error, "the old environment could not be removed");
+    }
+    result.is_ok()
+}
+
 fn merge_input<'a>(package: &PackageTree<'a>) -> MergeInput<'a> {
-    let PackageTree { name, plan, requested, direct_url, .. } = *package;
-    MergeInput { name, plan, requested, direct_url }
+    let PackageTree { name, plan, link, detached, requested, direct_url, .. } = *package;
+    MergeInput { name, plan, link, detached, requested, direct_url }
 }
 
 /// The packages by name, each checked.
@@ -165,6 +174,8 @@ fn new_manifest(
         version: package.version.clone(),
         object: package.object,
         dist_info: package.plan.dist_info.clone(),
+        link: package.link,
+        detached: package.detached,
     };
     Ok(EnvironmentManifest {
         format: ENVIRONMENT_MANIFEST_FORMAT,
@@ -187,6 +198,23 @@ fn write_manifest(manifest: &EnvironmentManifest, staging: &Staging<'_>) -> Resu
     create_file(staging.directory(), ENVIRONMENT_MANIFEST_FILE, false)
         .and_then(|mut file| file.write_all(&text))
         .map_err(EnvironmentError::io("write", path))
+}
+
+/// The private copies of the old environment that the new one keeps; `None` when it keeps none.
+fn private_copies(
+    request: &EnvironmentRequest<'_>,
+    packages: &[PackageTree<'_>],
+    occupant: &Occupant,
+) -> Result<Option<Previous>, EnvironmentError> {
+    let Occupant::Environment { directory, ours: true, .. } = occupant else { return Ok(None) };
+    if !packages.iter().any(|package| package.detached) {
+        return Ok(None);
+    }
+    let Some(manifest) = read_manifest(request.destination)? else { return Ok(None) };
+    let stays = |name: &PackageName| packages.iter().any(|package| package.detached && package.name == name);
+    Previous::new(directory.as_fd(), &manifest.entries, stays)
+        .map(Some)
+        .map_err(EnvironmentError::io("read", request.destination))
 }
 
 /// The foreign entries of the old environment and, of those, the ones that were not kept though that was asked.

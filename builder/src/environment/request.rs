@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use pip_accel_schema::digest::ValueDigest;
-use pip_accel_schema::environment::{Clash, EnvironmentManifest, LinkMode};
+use pip_accel_schema::environment::{Clash, EnvironmentManifest, LinkMode, PackageLink};
 use pip_accel_schema::interpreter::{Implementation, PythonVersion};
 use pip_accel_schema::link_plan::LinkPlan;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::store_path::ObjectId;
+use serde::Serialize;
 
 /// One activation script as the interpreter's `venv` module carries it, placeholders and all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,10 @@ pub struct PackageTree<'a> {
     pub link_prefix: &'a Path,
     /// How the object is linked.
     pub plan: &'a LinkPlan,
+    /// How its files get there, besides the environment's mode.
+    pub link: PackageLink,
+    /// Whether the environment gets a private copy of it, or keeps the one that it has: for people to edit.
+    pub detached: bool,
     /// Whether the user named the project (PEP 376's `REQUESTED`).
     pub requested: bool,
     /// The text of `direct_url.json` (PEP 610), for a project that came from no index.
@@ -105,8 +111,30 @@ pub struct Refused {
     pub package: PackageName,
 }
 
-/// How the files of [`LinkMode::Hardlink`] and [`LinkMode::Reflink`] really got there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Why a file was copied though its mode is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyReason {
+    /// The environment and the store are on different file systems.
+    OtherFileSystem,
+    /// The file system has no such links, or this process may not make them.
+    NotPossible,
+    /// The file system allows no further link to that file.
+    TooManyLinks,
+}
+
+impl CopyReason {
+    pub(super) fn of(error: Errno) -> Self {
+        match error {
+            Errno::EXDEV => Self::OtherFileSystem,
+            Errno::EMLINK => Self::TooManyLinks,
+            _ => Self::NotPossible,
+        }
+    }
+}
+
+/// How files really got there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct FileCounts {
     /// Symbolic links.
     pub symlinks: u64,
@@ -114,8 +142,12 @@ pub struct FileCounts {
     pub hard_links: u64,
     /// Files that share blocks with the store's.
     pub reflinks: u64,
-    /// Copies; in the modes hardlink and reflink each one is a fallback.
+    /// Copies.
     pub copies: u64,
+    /// Those of the copies that should have been hard links or reflinks.
+    pub fallbacks: u64,
+    /// Why the first of these was copied.
+    pub fallback_reason: Option<CopyReason>,
 }
 
 /// A finished environment.

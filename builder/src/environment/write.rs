@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{linkat, symlinkat};
-use pip_accel_schema::environment::{EnvironmentEntry, EnvironmentEntryKind, LinkMode};
+use pip_accel_schema::environment::{EnvironmentEntry, EnvironmentEntryKind, LinkMode, PackageLink};
 use pip_accel_schema::link_plan::SITE_FOLDER;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
@@ -23,9 +23,10 @@ use super::error::EnvironmentError;
 use super::farm::{Farm, Plot};
 use super::merge::{Children, Leaf, Node, Own};
 use super::objects::ObjectDirectories;
+use super::private::{Previous, PrivateCopy, files_below};
 use super::record::{self, Recorded};
 use super::reflink::clone_file;
-use super::request::{FileCounts, PackageTree};
+use super::request::{CopyReason, FileCounts, PackageTree};
 use super::script;
 
 /// What writing needs to know.
@@ -40,9 +41,21 @@ pub(super) struct Context<'a> {
     pub(super) site_packages: &'a str,
     /// Directory of the link farm.
     pub(super) link_farm: Option<&'a Path>,
+    /// Private copies of an old environment that are kept.
+    pub(super) previous: Option<&'a Previous>,
 }
 
 impl Context<'_> {
+    /// How the files of a package get there.
+    fn mode(&self, package: usize) -> LinkMode {
+        let PackageTree { link, detached, .. } = self.packages[package];
+        match link {
+            _ if detached => LinkMode::Copy,
+            PackageLink::Copy => LinkMode::Copy,
+            PackageLink::Dirs | PackageLink::Files => self.mode,
+        }
+    }
+
     fn plot(&self, package: usize) -> Plot<'_> {
         Plot { position: package, object: self.packages[package].object, link_prefix: self.link_prefixes[package] }
     }
@@ -58,11 +71,13 @@ pub(super) struct Written {
 impl Written {
     fn add(&mut self, other: Self) {
         self.entries.extend(other.entries);
-        let FileCounts { symlinks, hard_links, reflinks, copies } = other.files;
+        let FileCounts { symlinks, hard_links, reflinks, copies, fallbacks, fallback_reason } = other.files;
         self.files.symlinks += symlinks;
         self.files.hard_links += hard_links;
         self.files.reflinks += reflinks;
         self.files.copies += copies;
+        self.files.fallbacks += fallbacks;
+        self.files.fallback_reason = self.files.fallback_reason.or(fallback_reason);
     }
 }
 
@@ -89,9 +104,11 @@ pub(super) fn write_tree(
 
 /// The text of every package's `RECORD`.
 fn records(context: &Context<'_>, tree: &Children<'_>) -> Result<Vec<String>, EnvironmentError> {
-    let mut originals = Vec::new();
-    if context.mode != LinkMode::Symlink {
-        for (index, package) in context.packages.iter().enumerate() {
+    let mut originals = Vec::with_capacity(context.packages.len());
+    for (index, package) in context.packages.iter().enumerate() {
+        if context.mode(index) == LinkMode::Symlink {
+            originals.push(HashMap::new());
+        } else {
             let source = format!("{SITE_FOLDER}/{}/RECORD", package.plan.dist_info);
             let path = context.directories.path(index, &source);
             originals.push(match std::fs::read(&path) {
@@ -102,33 +119,42 @@ fn records(context: &Context<'_>, tree: &Children<'_>) -> Result<Vec<String>, En
         }
     }
     let mut records = vec![String::new(); context.packages.len()];
-    list_leaves(context.site_packages, tree, &mut String::new(), &originals, &mut records);
+    list_leaves(context, tree, &mut String::new(), &originals, &mut records)?;
     Ok(records)
 }
 
 fn list_leaves(
-    site_packages: &str,
+    context: &Context<'_>,
     children: &Children<'_>,
     path: &mut String,
     originals: &[HashMap<String, Recorded>],
     records: &mut [String],
-) {
+) -> Result<(), EnvironmentError> {
     for (name, node) in children {
         let length = push_component(path, name);
         match node {
-            Node::Directory(children) => list_leaves(site_packages, children, path, originals, records),
+            Node::Directory(children) => list_leaves(context, children, path, originals, records)?,
+            Node::Leaf(Leaf::Object { package, source, is_directory: true }) if context.packages[*package].detached => {
+                let folder = context.directories.path(*package, source);
+                for file in files_below(&folder).map_err(EnvironmentError::io("read the folder", &folder))? {
+                    let recorded = originals[*package].get(&format!("{source}/{file}"));
+                    let path = format!("{path}/{file}");
+                    record::push_line(&mut records[*package], context.site_packages, &path, recorded);
+                }
+            }
             Node::Leaf(leaf) => {
                 if let Some(package) = leaf.package() {
                     let recorded = match leaf {
                         Leaf::Object { source, .. } => originals.get(package).and_then(|records| records.get(source)),
                         _ => None,
                     };
-                    record::push_line(&mut records[package], site_packages, path, recorded);
+                    record::push_line(&mut records[package], context.site_packages, path, recorded);
                 }
             }
         }
         path.truncate(length);
     }
+    Ok(())
 }
 
 /// Adds a component; the length before is what to truncate to afterwards.
@@ -221,7 +247,10 @@ impl<'a> Writer<'a> {
     ) -> Result<EnvironmentEntryKind, EnvironmentError> {
         let context = self.context;
         match leaf {
-            Leaf::Object { package, source, .. } if context.mode == LinkMode::Symlink => {
+            Leaf::Object { package, source, .. } if context.packages[*package].detached => {
+                self.private(*package, source, directory)
+            }
+            Leaf::Object { package, source, .. } if context.mode(*package) == LinkMode::Symlink => {
                 let prefix = context.link_prefixes[*package];
                 let mut target = String::with_capacity(prefix.len() + 1 + source.len());
                 target.push_str(prefix);
@@ -235,7 +264,7 @@ impl<'a> Writer<'a> {
             }
             Leaf::Object { package, source, .. } => {
                 let source = context.directories.path(*package, source);
-                self.place(&source, directory, name)
+                self.place(context.mode(*package), &source, directory, name)
             }
             Leaf::EntryPoint { entry, .. } => {
                 let text = script::entry_point(context.shebang, entry);
@@ -254,11 +283,28 @@ impl<'a> Writer<'a> {
                 self.file(content, *executable, directory, name)
             }
             Leaf::Own { own: Own::Link(target), .. } => self.link(target.clone(), directory, name),
-            Leaf::Own { own: Own::CopyOf(source), .. } => self.copy(&PathBuf::from(source), directory, name),
+            Leaf::Own { own: Own::CopyOf(source), .. } => {
+                self.copy(LinkMode::Copy, &PathBuf::from(source), directory, name)
+            }
             Leaf::Own { own: Own::Record(package), .. } => {
                 self.shared_file(*package, name, self.records[*package].as_bytes(), directory)
             }
         }
+    }
+
+    /// A file or folder of a detached package.
+    fn private(
+        &mut self,
+        package: usize,
+        source: &str,
+        directory: BorrowedFd<'_>,
+    ) -> Result<EnvironmentEntryKind, EnvironmentError> {
+        let name = self.context.packages[package].name;
+        let copy = PrivateCopy { package: name, previous: self.context.previous };
+        let source = self.context.directories.path(package, source);
+        let copies = copy.write(&source, directory, &self.path).map_err(|error| self.error("copy", error))?;
+        self.written.files.copies += copies;
+        Ok(EnvironmentEntryKind::Private { package: name.clone() })
     }
 
     /// A file of `.dist-info` that is the same in many environments.
@@ -269,7 +315,8 @@ impl<'a> Writer<'a> {
         content: &[u8],
         directory: BorrowedFd<'_>,
     ) -> Result<EnvironmentEntryKind, EnvironmentError> {
-        if self.farm.file(self.context.plot(package), name, content, (directory, name)) {
+        let is_shared = self.context.mode(package) == LinkMode::Symlink;
+        if is_shared && self.farm.file(self.context.plot(package), name, content, (directory, name)) {
             return Ok(EnvironmentEntryKind::File { size: content.len() as u64 });
         }
         self.file(content, false, directory, name)
@@ -301,6 +348,7 @@ impl<'a> Writer<'a> {
     /// A file of an object in the modes that have real files.
     fn place(
         &mut self,
+        mode: LinkMode,
         source: &Path,
         directory: BorrowedFd<'_>,
         name: &str,
@@ -311,22 +359,30 @@ impl<'a> Writer<'a> {
             let text = target.into_os_string().into_string().map_err(|text| EnvironmentError::NotUtf8(text.into()))?;
             return self.link(text, directory, name);
         }
-        if self.context.mode == LinkMode::Hardlink {
+        if mode == LinkMode::Hardlink {
             match linkat(AT_FDCWD, source, directory, name, AtFlags::empty()) {
                 Ok(()) => {
                     self.written.files.hard_links += 1;
                     return Ok(EnvironmentEntryKind::File { size: metadata.len() });
                 }
                 // Another file system, too many links, another owner's file: a copy does as well.
-                Err(Errno::EXDEV | Errno::EMLINK | Errno::EPERM | Errno::EOPNOTSUPP) => {}
+                Err(error @ (Errno::EXDEV | Errno::EMLINK | Errno::EPERM | Errno::EOPNOTSUPP)) => {
+                    self.note_fallback(error);
+                }
                 Err(error) => return Err(self.error("create the hard link", error)),
             }
         }
-        self.copy(source, directory, name)
+        self.copy(mode, source, directory, name)
+    }
+
+    fn note_fallback(&mut self, error: Errno) {
+        self.written.files.fallbacks += 1;
+        self.written.files.fallback_reason.get_or_insert(CopyReason::of(error));
     }
 
     fn copy(
         &mut self,
+        mode: LinkMode,
         source: &Path,
         directory: BorrowedFd<'_>,
         name: &str,
@@ -335,9 +391,13 @@ impl<'a> Writer<'a> {
         let metadata = from.metadata().map_err(EnvironmentError::io("read", source))?;
         let executable = metadata.permissions().mode() & 0o100 != 0;
         let mut to = create_file(directory, name, executable).map_err(|error| self.error("create", error))?;
-        if self.context.mode == LinkMode::Reflink && clone_file(&from, &to).is_ok() {
+        let cloned = (mode == LinkMode::Reflink).then(|| clone_file(&from, &to));
+        if let Some(Ok(())) = cloned {
             self.written.files.reflinks += 1;
         } else {
+            if let Some(Err(error)) = cloned {
+                self.note_fallback(error);
+            }
             io::copy(&mut from, &mut to).map_err(|error| self.error("write", error))?;
             self.written.files.copies += 1;
         }

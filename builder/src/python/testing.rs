@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
-use pip_accel_store::{Access, Clock, Durability, OpenOptions, Store};
+use pip_accel_store::{Access, Clock, Durability, OpenOptions, Protect, Store};
 use sha2::{Digest, Sha256};
 
 /// One entry of a zip archive; every field may lie.
@@ -134,6 +134,7 @@ pub(crate) fn store() -> (tempfile::TempDir, Arc<Store>) {
         root,
         access: Access::ReadWrite,
         durability: Durability::None,
+        protect: Protect::None,
         clock: Clock::Fixed(1_700_000_000),
     };
     (folder, Arc::new(Store::open(options).expect("a store")))

@@ -236,6 +236,14 @@ pub enum RealizeError {
     /// The asynchronous runtime could not start.
     #[error("cannot start worker threads")]
     Runtime(#[source] std::io::Error),
+    /// The environment has private copies of packages that the lock has in another version, or not at all.
+    #[error("`{}` has a private copy of {}", path.display(), detached.join("; of "))]
+    Detached {
+        /// The environment.
+        path: PathBuf,
+        /// For each package: `numpy==1.0, and the lock has 2.0`.
+        detached: Vec<String>,
+    },
     /// The user pressed `^C`.
     #[error("interrupted")]
     Interrupted,

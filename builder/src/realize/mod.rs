@@ -8,6 +8,7 @@
 //! The session's lease covers every object from the moment it is looked at until the root is registered, so a
 //! garbage collection at any moment takes none of them.
 
+pub mod detach;
 pub mod engine;
 pub mod error;
 mod fetch;
@@ -20,22 +21,23 @@ pub(crate) mod schedule;
 mod select;
 mod sink;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::encode::Encoder;
-use pip_accel_schema::environment::{Clash, LinkMode};
+use pip_accel_schema::environment::{Clash, LinkMode, PackageLink};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{Access, LockOwner, NewRoot, Object, Root, RootKind, StoreError};
+use pip_accel_store::{Access, KeyLock, NewRoot, Object, Root, RootKind, Store, StoreError};
 
 pub use fetch::{FetchReport, fetch};
 pub use plan::{Plan, PlannedPackage};
 
 use crate::build::sandbox_policy;
-use crate::environment::{self, EnvironmentPython, EnvironmentRequest, PackageTree};
+use crate::environment::{self, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree};
 use crate::event::Event;
 use crate::lock::LoadedLock;
 use crate::python::interpreter::{self, PythonInstallation};
@@ -51,10 +53,14 @@ pub struct RealizeRequest {
     pub destination: PathBuf,
     /// How files get into it.
     pub link_mode: LinkMode,
+    /// Packages whose files get there in another way; of projects that the lock does not have they mean nothing.
+    pub links: BTreeMap<PackageName, PackageLink>,
     /// Keep what others installed into the old environment.
     pub keep_foreign: bool,
     /// Replace a virtualenv that somebody else made.
     pub replace: bool,
+    /// Link detached packages again: their private copies go.
+    pub reattach: bool,
 }
 
 /// What was done.
@@ -80,17 +86,29 @@ pub struct RealizeReport {
     pub refused: Vec<(String, PackageName)>,
     /// The old environment, when it could not be removed completely.
     pub leftover: Option<PathBuf>,
+    /// Packages of which the environment keeps a private copy.
+    pub detached: Vec<PackageName>,
+    /// Packages whose private copy is gone.
+    pub reattached: Vec<PackageName>,
+    /// How files got there; all zero when nothing was changed.
+    pub files: FileCounts,
     /// Where the time went.
     pub phases: Phases,
 }
 
 /// Everything that decides what an environment holds, as one digest.
 fn request_digest(session: &Session, lock: &LoadedLock, request: &RealizeRequest) -> ValueDigest {
-    let mut encoder = Encoder::for_domain("pip-accel/environment-request/1");
+    let mut encoder = Encoder::for_domain("pip-accel/environment-request/2");
     encoder.bytes(lock.digest.as_bytes()).bytes(session.interpreter_identity().as_bytes());
     encoder.text(&session.python.executable.to_string_lossy()).text(request.link_mode.as_str());
     encoder.text(&format!("{:?}", session.options.formats)).text(sandbox_policy(session));
     encoder.text(&session.store.root().to_string_lossy()).text(&request.destination.to_string_lossy());
+    let is_locked = |name: &PackageName| lock.requirements.iter().any(|locked| locked.name.as_ref() == Some(name));
+    let links: Vec<_> = request.links.iter().filter(|(name, link)| !link.is_default() && is_locked(name)).collect();
+    encoder.number(links.len() as u64);
+    for (name, link) in links {
+        encoder.text(name.as_str()).text(link.as_str());
+    }
     ValueDigest::from_bytes(encoder.finish())
 }
 
@@ -107,12 +125,8 @@ pub fn realize(
     let digest = request_digest(session, lock, request);
     // Two runs for one place take turns: the root must be that of the environment which stands there in the end.
     let is_read_only = session.store.access() == Access::ReadOnly;
-    let mut waiting = |owner: &LockOwner| {
-        let what = format!("{}, held by process {} ({})", request.destination.display(), owner.pid, owner.command);
-        session.report(Event::Waiting { what });
-    };
-    let key = format!("environment {}", request.destination.display());
-    let _turn = if is_read_only { None } else { Some(session.store.lock(&key, &mut waiting)?) };
+    let take_turn = || take_turn(&session.store, &request.destination, &|event| session.report(event));
+    let _turn = if is_read_only { None } else { Some(take_turn()?) };
     if let Some(mut report) = already_there(session, &digest, request)? {
         report.phases.plan = started.elapsed();
         return Ok(report);
@@ -142,6 +156,14 @@ pub fn realize(
     Ok(report)
 }
 
+/// Waits until no other process works on the environment at `destination`.
+fn take_turn(store: &Store, destination: &Path, report: &dyn Fn(Event)) -> Result<KeyLock, StoreError> {
+    store.lock(&format!("environment {}", destination.display()), &mut |owner| {
+        let what = format!("{}, held by process {} ({})", destination.display(), owner.pid, owner.command);
+        report(Event::Waiting { what });
+    })
+}
+
 /// What a realized environment would take, without doing it.
 ///
 /// # Errors
@@ -163,9 +185,14 @@ fn already_there(
     if session.lease.take(&ids)?.iter().any(Option::is_none) {
         return Ok(None);
     }
+    let detached = detach::names(&manifest);
+    if request.reattach && !detached.is_empty() {
+        return Ok(None);
+    }
     let clashes = manifest.clashes.clone();
     let status = environment::check_against(&request.destination, manifest).map_err(RealizeError::Environment)?;
-    if !status.is_intact() {
+    // What nobody here made is not what the lock describes.
+    if !status.is_intact() || (!status.foreign.is_empty() && !request.keep_foreign) {
         return Ok(None);
     }
     // Setting a root waits for the disk; one that is there was set for this manifest.
@@ -186,6 +213,9 @@ fn already_there(
         foreign_lost: Vec::new(),
         refused: Vec::new(),
         leftover: None,
+        detached,
+        reattached: Vec::new(),
+        files: FileCounts::default(),
         phases: Phases::default(),
     }))
 }
@@ -307,10 +337,14 @@ fn link(
     digest: ValueDigest,
     obtained: &[(Obtained, Option<String>)],
 ) -> Result<RealizeReport, RealizeError> {
-    let ids: Vec<ObjectId> = obtained.iter().map(|(tree, _)| tree.object.id).collect();
+    let objects: Vec<&Object> = obtained.iter().map(|(tree, _)| &tree.object).collect();
+    let ids: Vec<ObjectId> = objects.iter().map(|object| object.id).collect();
+    let (was_detached, detached) = detach::kept(request, &objects)?;
     let old = protect_old_and_new(session, request, &ids)?;
-    let packages: Vec<PackageTree<'_>> =
-        obtained.iter().filter_map(|(tree, url)| package_tree(&tree.object, url.as_deref())).collect();
+    let packages: Vec<PackageTree<'_>> = obtained
+        .iter()
+        .filter_map(|(tree, url)| package_tree(&tree.object, (request, &detached), url.as_deref()))
+        .collect();
     let python = environment_python(&session.python);
     let farm = session.store.link_farm();
     let realized = environment::realize_environment(&EnvironmentRequest {
@@ -353,6 +387,9 @@ fn link(
         foreign_lost: realized.foreign_lost,
         refused: realized.refused.into_iter().map(|refused| (refused.path, refused.package)).collect(),
         leftover: realized.leftover,
+        reattached: was_detached.into_iter().filter(|name| !detached.contains(name)).collect(),
+        detached: detached.into_iter().collect(),
+        files: realized.files,
         phases: Phases::default(),
     })
 }
@@ -407,7 +444,11 @@ fn direct_url(package: &PlannedPackage) -> Option<String> {
 }
 
 /// A source has no plan and is never part of an environment.
-fn package_tree<'a>(object: &'a Object, direct_url: Option<&'a str>) -> Option<PackageTree<'a>> {
+fn package_tree<'a>(
+    object: &'a Object,
+    (request, detached): (&RealizeRequest, &BTreeSet<PackageName>),
+    direct_url: Option<&'a str>,
+) -> Option<PackageTree<'a>> {
     Some(PackageTree {
         name: &object.name,
         version: &object.version,
@@ -415,7 +456,10 @@ fn package_tree<'a>(object: &'a Object, direct_url: Option<&'a str>) -> Option<P
         directory: &object.path,
         link_prefix: &object.path,
         plan: object.link_plan.as_deref()?,
-        requested: false,
+        link: request.links.get(&object.name).copied().unwrap_or_default(),
+        detached: detached.contains(&object.name),
+        // As pip and uv do for each line of `-r`: a flat lock does not tell who asked for what.
+        requested: true,
         direct_url,
     })
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod config;
+mod detach;
 mod doctor;
 mod fetch;
 mod gc;
@@ -16,7 +17,7 @@ mod verify;
 use std::sync::Arc;
 
 use clap::CommandFactory;
-use pip_accel_store::{Access, Clock, Durability, OpenError, OpenOptions, Store};
+use pip_accel_store::{Access, Clock, Durability, OpenError, OpenOptions, Protect, Store};
 
 use crate::args::{Cli, Command, GlobalArgs};
 use crate::error::Failure;
@@ -64,7 +65,12 @@ impl Context<'_> {
             Some(seconds) => Clock::Fixed(seconds),
             None => Clock::System,
         };
-        Ok(OpenOptions { root: settings.store(&self.host)?, access, durability, clock })
+        let protect = match settings.text("protect") {
+            Some("immutable") => Protect::Immutable,
+            Some("none") => Protect::None,
+            _ => Protect::Auto,
+        };
+        Ok(OpenOptions { root: settings.store(&self.host)?, access, durability, protect, clock })
     }
 }
 
@@ -76,6 +82,7 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Build(args) => build::run(context, args),
         Command::Log(args) => log::run(context, args),
         Command::Show(args) => show::run(context, args),
+        Command::Detach(args) => detach::run(context, args),
         Command::Status(args) => status::run(context, args),
         Command::Roots(args) => roots::run(context, args),
         Command::Gc(args) => gc::run(context, args),

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use pip_accel_builder::environment::CopyReason;
+use pip_accel_builder::lock::LoadedLock;
 use pip_accel_builder::realize::profile::Phases;
 use pip_accel_builder::realize::{self, Plan, RealizeReport, RealizeRequest};
 use pip_accel_schema::environment::LinkMode;
@@ -12,7 +14,7 @@ use super::session::{Opened, load_lock};
 use crate::args::{LinkModeArg, RealizeArgs};
 use crate::error::Failure;
 use crate::exit_code::Exit;
-use crate::settings::{Settings, Value};
+use crate::settings::{Origin, Settings, Value, package_links};
 use crate::ui::seconds;
 
 /// Runs the command.
@@ -20,7 +22,10 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     let started = Instant::now();
     let mut settings = context.settings()?;
     settings.set("link-mode", args.link_mode.map(|mode| Value::Text(link_mode(mode).as_str().to_owned())));
+    settings.set("link", (!args.link.is_empty()).then(|| Value::List(args.link.clone())));
+    let links = settings.package_links()?;
     let lock = load_lock(context, &args.lock)?;
+    warn_of_unknown_links(context, args, &lock)?;
     let store = context.open_as_allowed(&settings)?;
     let opened = Opened::new(context, store, settings, &args.source, &lock.options)?;
     if args.dry_run {
@@ -31,14 +36,26 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     let request = RealizeRequest {
         destination: context.host.absolute(&args.venv),
         link_mode: configured_link_mode(&opened.settings),
-        keep_foreign: args.keep_foreign,
+        links,
+        keep_foreign: args.keep_foreign || opened.settings.flag("keep-foreign"),
         replace: args.replace,
+        reattach: args.reattach,
     };
     let result = realize::realize(&opened.session, &lock, &request);
     opened.progress.finish();
     let report = result?;
     show(context, &report, &request, started);
     Ok(Exit::Done)
+}
+
+/// A name on the command line that the lock does not have is a slip; in a configuration file it is for another lock.
+fn warn_of_unknown_links(context: &Context<'_>, args: &RealizeArgs, lock: &LoadedLock) -> Result<(), Failure> {
+    for name in package_links(&args.link, &Origin::Flag)?.keys() {
+        if !lock.requirements.iter().any(|locked| locked.name.as_ref() == Some(name)) {
+            context.ui.warn(&format!("`--link` names {name}, which is not in the lock"));
+        }
+    }
+    Ok(())
 }
 
 fn link_mode(mode: LinkModeArg) -> LinkMode {
@@ -70,8 +87,8 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
     }
     let (lost, kept): (Vec<&String>, Vec<&String>) =
         report.foreign.iter().partition(|path| report.foreign_lost.contains(path));
-    let all_kept = report.unchanged || request.keep_foreign;
-    for (paths, fate) in [(kept, if all_kept { "kept" } else { "removed" }), (lost, "replaced by the lock's")] {
+    let fate = if request.keep_foreign { "kept" } else { "removed (--keep-foreign keeps such entries)" };
+    for (paths, fate) in [(kept, fate), (lost, "replaced by the lock's")] {
         if !paths.is_empty() {
             let paths: Vec<&str> = paths.into_iter().map(String::as_str).collect();
             ui.warn(&format!("not from the lock, {fate}: {}", paths.join(", ")));
@@ -79,6 +96,15 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
     }
     if let Some(leftover) = &report.leftover {
         ui.warn(&format!("the old environment could not be removed: `{}`", leftover.display()));
+    }
+    warn_of_copies(context, report);
+    for (packages, fate) in [
+        (&report.detached, "stays a private copy (detached)"),
+        (&report.reattached, "is linked again; its private copy is gone"),
+    ] {
+        for package in packages {
+            ui.warn(&format!("{package} {fate}"));
+        }
     }
     if ui.json {
         ui.json(&json!({
@@ -92,6 +118,9 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
             "clashes": report.clashes,
             "foreign": report.foreign,
             "foreign_lost": report.foreign_lost,
+            "detached": report.detached,
+            "reattached": report.reattached,
+            "files": report.files,
             "seconds": started.elapsed().as_secs_f64(),
             "phases": phases(&report.phases),
         }));
@@ -135,6 +164,19 @@ fn phases_line(phases: &Phases) -> String {
     let work = if work.is_empty() { String::new() } else { format!(" ({}, overlapping)", work.join(", ")) };
     let [plan, obtain, link] = [phases.plan, phases.obtain, phases.link].map(seconds);
     format!("plan {plan}, obtain {obtain}{work}, link {link}")
+}
+
+/// A link mode that the file system can't do costs space and time; nobody should find that out from `du`.
+fn warn_of_copies(context: &Context<'_>, report: &RealizeReport) {
+    let reason = match report.files.fallback_reason {
+        None => return,
+        Some(CopyReason::OtherFileSystem) => "the store is on another file system",
+        Some(CopyReason::NotPossible) => "this file system or user can't link them to the store's",
+        Some(CopyReason::TooManyLinks) => "the file system allows no further link to some of them",
+    };
+    let count = report.files.fallbacks;
+    let files = if count == 1 { "file was" } else { "files were" };
+    context.ui.warn(&format!("{count} {files} copied: {reason}"));
 }
 
 fn show_plan(context: &Context<'_>, plan: &Plan) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pip_accel_builder::environment::{self, EnvironmentStatus};
+use pip_accel_builder::realize::detach;
 use pip_accel_schema::environment::{EnvironmentManifest, LinkMode};
 use pip_accel_schema::store_path::ObjectId;
 use pip_accel_store::{Access, NewRoot, RootKind, StoreError};
@@ -52,12 +53,17 @@ struct Seen<'a> {
     moved_from: Option<&'a str>,
 }
 
+/// There is nothing at that place, or nothing of ours.
+pub(super) fn no_environment(destination: &Path) -> Failure {
+    Failure::new(Exit::Error, format!("`{}` is no environment of pip-accel", destination.display()))
+        .hint("make it: pip-accel realize requirements.lock")
+}
+
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &StatusArgs) -> Result<Exit, Failure> {
     let destination = context.host.absolute(&args.venv);
     let Some(manifest) = environment::read_manifest(&destination)? else {
-        return Err(Failure::new(Exit::Error, format!("`{}` is no environment of pip-accel", destination.display()))
-            .hint("make it: pip-accel realize requirements.lock"));
+        return Err(no_environment(&destination));
     };
     let status = environment::check_environment(&destination)?;
     let real = destination.canonicalize().unwrap_or_else(|_| destination.clone());
@@ -128,12 +134,16 @@ fn show_json(context: &Context<'_>, seen: &Seen<'_>, is_good: bool) {
         "changed": status.changed,
         "dangling": status.dangling,
         "foreign": status.foreign,
+        "detached": detach::names(manifest),
     }));
 }
 
 fn show(context: &Context<'_>, seen: &Seen<'_>, is_good: bool) {
     let Seen { destination, manifest, status, keeping, moved_from } = seen;
     let ui = &context.ui;
+    for package in manifest.packages.iter().filter(|package| package.detached) {
+        ui.data(&format!("detached: {}=={}", package.name, package.version));
+    }
     for (word, paths) in [
         ("missing", &status.missing),
         ("changed", &status.changed),

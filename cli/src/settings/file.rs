@@ -3,10 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{KEYS, Origin, Value};
+use super::{KEYS, Origin, Value, links};
 
 /// Largest configuration file read; far more than all settings take.
 const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The tables of single packages are below this one: `[package.NAME]`.
+const PACKAGE_TABLES: &str = "package";
 
 /// Why a configuration file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,14 @@ pub(super) fn read(path: &Path, required: bool) -> Result<Vec<(&'static str, Val
 fn from_toml(path: &Path, table: toml::Table) -> Result<Vec<(&'static str, Value)>, ReadConfigError> {
     let mut values = Vec::new();
     for (name, value) in table {
+        if let (PACKAGE_TABLES, toml::Value::Table(packages)) = (name.as_str(), &value) {
+            let items = links::from_tables(packages).map_err(|(key, reason)| match reason {
+                Some(reason) => ReadConfigError::Value { path: path.to_owned(), key, reason },
+                None => ReadConfigError::UnknownKey { path: path.to_owned(), key },
+            })?;
+            values.push((links::KEY, Value::List(items)));
+            continue;
+        }
         let Some(key) = KEYS.iter().find(|key| key.name == name) else {
             return Err(ReadConfigError::UnknownKey { path: path.to_owned(), key: name });
         };

@@ -2,16 +2,20 @@
 
 mod file;
 mod keys;
+mod links;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pip_accel_schema::environment::PackageLink;
+use pip_accel_schema::name::PackageName;
 use serde::Serialize;
 
 pub(crate) use file::ReadConfigError;
 pub(crate) use keys::{KEYS, Key, Kind};
+pub(crate) use links::package_links;
 
 use crate::host::Host;
 
@@ -102,14 +106,14 @@ impl Settings {
         let mut settings = Self { values: BTreeMap::new() };
         for (path, required) in config_files(host, config) {
             for (key, value) in file::read(&path, required)? {
-                settings.values.insert(key, (value, Origin::File(path.clone())));
+                settings.insert(key, value, Origin::File(path.clone()));
             }
         }
         for key in KEYS {
             for name in key.variables() {
                 if let Some(text) = host.variable(&name) {
                     let origin = Origin::Variable(name);
-                    settings.values.insert(key.name, (key.parse(&text, &origin)?, origin));
+                    settings.insert(key.name, key.parse(&text, &origin)?, origin);
                     break;
                 }
             }
@@ -120,7 +124,29 @@ impl Settings {
     /// Sets a value from the command line.
     pub(crate) fn set(&mut self, key: &'static str, value: Option<Value>) {
         if let Some(value) = value {
-            self.values.insert(key, (value, Origin::Flag));
+            self.insert(key, value, Origin::Flag);
+        }
+    }
+
+    /// The later source wins; what is said of single packages adds up, and the later word on a package wins.
+    fn insert(&mut self, key: &'static str, value: Value, origin: Origin) {
+        let value = match (self.values.remove(key), value) {
+            (Some((Value::List(earlier), _)), Value::List(later)) if key == links::KEY => {
+                Value::List([earlier, later].concat())
+            }
+            (_, value) => value,
+        };
+        self.values.insert(key, (value, origin));
+    }
+
+    /// How the files of single packages get into environments.
+    ///
+    /// # Errors
+    /// When an item is not `NAME=dirs|files|copy`.
+    pub(crate) fn package_links(&self) -> Result<BTreeMap<PackageName, PackageLink>, SettingsError> {
+        match self.values.get(links::KEY) {
+            Some((Value::List(items), origin)) => package_links(items, origin),
+            _ => Ok(BTreeMap::new()),
         }
     }
 

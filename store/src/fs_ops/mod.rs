@@ -1,6 +1,7 @@
 //! The steps that publishing and deleting are made of, each with the path in its error.
 
 mod canonical;
+mod immutable;
 mod remove;
 mod xattr;
 
@@ -16,6 +17,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags};
 pub(crate) use canonical::{
     CANONICAL_MTIME, canonicalise_folder, canonicalise_link, canonicalise_open_file, mode_of_file,
 };
+pub(crate) use immutable::{is_immutable, make_immutable, make_mutable, make_path_mutable, try_immutable};
 pub(crate) use remove::{Freed, freed_by_unlink, remove_tree};
 pub(crate) use xattr::strip_extended_attributes;
 
@@ -88,13 +90,16 @@ pub(crate) fn move_to_trash(path: &Path, trash: &Path) -> Result<Option<PathBuf>
         Err(error) => return Err(StoreError::io("examine", path, error)),
     };
     if metadata.is_dir() {
-        // The kernel wants write permission on a folder that gets a new parent; best effort, the rename tells.
+        // A folder that can't be changed can't be moved, and the kernel wants write permission on one that gets a new
+        // parent; best effort, the rename tells.
+        make_path_mutable(path);
         drop(fs::set_permissions(path, fs::Permissions::from_mode(0o700)));
     }
     let target = trash.join(unique_name("dead"));
     match fs::rename(path, &target) {
         Ok(()) => Ok(Some(target)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(_) if is_immutable(path) => Err(StoreError::Immutable { path: path.to_owned() }),
         Err(error) => Err(StoreError::io("move to the trash", path, error)),
     }
 }

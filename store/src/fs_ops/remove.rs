@@ -39,7 +39,7 @@ pub(crate) fn freed_by_unlink(links: u64, blocks: u64) -> u64 {
     if links <= 1 { blocks.saturating_mul(512) } else { 0 }
 }
 
-/// Deletes `path` with all below it, also folders that are read-only; it need not exist.
+/// Deletes `path` with all below it, also folders that are read-only or immutable; it need not exist.
 /// `keep` names one entry at the top that stays, together with the folder itself.
 pub(crate) fn remove_tree(path: &Path, keep: Option<&str>) -> Result<Freed, StoreError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -151,6 +151,7 @@ fn open_writable_folder(parent: BorrowedFd<'_>, name: &CStr) -> nix::Result<Owne
         }
         other => other?,
     };
+    super::make_mutable(folder.as_fd());
     let stat = fstat(&folder)?;
     if Mode::from_bits_truncate(stat.st_mode) & Mode::S_IRWXU != Mode::S_IRWXU {
         fchmod(&folder, Mode::S_IRWXU)?;

@@ -106,6 +106,11 @@ fn role() {
             let store = Arc::new(open_with_hook(options(&root), park_at(argument.to_owned())).expect("a store"));
             publish_forty(&store.lease().expect("a lease"));
         }
+        "park-publish-protected" => {
+            let options = OpenOptions { protect: Protect::Immutable, ..options(&root) };
+            let store = Arc::new(open_with_hook(options, park_at(argument.to_owned())).expect("a store"));
+            publish_forty(&store.lease().expect("a lease"));
+        }
         "park-gc" => {
             let store = open_with_hook(options(&root), park_at(argument.to_owned())).expect("a store");
             store.gc_apply(&no_age(), &mut |_| {}).expect("collected");

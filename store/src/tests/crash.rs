@@ -55,6 +55,27 @@ fn a_killed_publisher_leaves_the_old_state_or_the_new() {
     }
 }
 
+/// A publisher that is killed between two folders that it protects leaves a whole object, which can be collected.
+#[test]
+fn a_half_protected_object_is_whole_and_can_be_collected() {
+    let test = TestStore::new();
+    if !nix::unistd::Uid::effective().is_root() || crate::fs_ops::try_immutable(&test.path("tmp")).is_err() {
+        return super::child::say("skipped: the immutable flag can't be set here");
+    }
+    let mut publisher = Helper::start("park-publish-protected publish-one-protected", &test.root());
+    publisher.wait_for("checkpoint publish-one-protected");
+    publisher.kill();
+    let store = test.again();
+    let object = store.lease().expect("a lease").take(&[id("forty")]).expect("an answer").pop().flatten();
+    let folder = object.expect("a valid object").path;
+    let protected = (0..4).filter(|number| crate::fs_ops::is_immutable(&folder.join(format!("site/pkg{number}"))));
+    assert_eq!((protected.count(), crate::fs_ops::is_immutable(&folder)), (1, false));
+    assert_clean(&test, &store);
+    store.gc_apply(&no_age(), &mut |_| {}).expect("collected");
+    assert_eq!(count(&test.path("store")), 0);
+    assert_clean(&test, &store);
+}
+
 /// Publishing over what a killed publisher left needs no new start: the publish lock says that its owner is dead.
 #[test]
 fn a_running_process_takes_over_from_a_killed_publisher() {

@@ -19,7 +19,7 @@ use pip_accel_schema::manifest::{EntryPath, Provenance};
 use pip_accel_schema::store_path::{ObjectId, StorePath};
 
 use crate::{
-    Access, Clock, Durability, GcPolicy, Lease, NewObject, Object, OpenOptions, Store, StoreError, TreeWriter,
+    Access, Clock, Durability, GcPolicy, Lease, NewObject, Object, OpenOptions, Protect, Store, StoreError, TreeWriter,
 };
 
 /// The moment of all stores here that do not say otherwise.
@@ -64,6 +64,7 @@ fn options(root: &Path) -> OpenOptions {
         root: root.to_owned(),
         access: Access::ReadWrite,
         durability: Durability::None,
+        protect: Protect::None,
         clock: Clock::Fixed(NOW),
     }
 }

@@ -65,7 +65,14 @@ fn merged(packages: &[&Package], real_folders: bool) -> (Vec<String>, Vec<String
     sorted.sort_by(|left, right| left.name.cmp(&right.name));
     let inputs: Vec<MergeInput<'_>> = sorted
         .iter()
-        .map(|one| MergeInput { name: &one.name, plan: &one.plan, requested: false, direct_url: None })
+        .map(|one| MergeInput {
+            name: &one.name,
+            plan: &one.plan,
+            link: PackageLink::Dirs,
+            detached: false,
+            requested: false,
+            direct_url: None,
+        })
         .collect();
     let places = Places { site_packages: "site-packages", headers: "include", real_folders };
     let mut merger = Merger::new(places, &inputs);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
-use pip_accel_schema::environment::LinkMode;
+use pip_accel_schema::environment::{LinkMode, PackageLink};
 use pip_accel_schema::interpreter::{Implementation, PythonVersion};
 use pip_accel_schema::link_plan::{DataScript, EntryPoint, LinkEntry, LinkPlan};
 use pip_accel_schema::manifest::EntryPath;
@@ -41,6 +41,8 @@ impl Object {
             directory: &self.directory,
             link_prefix: &self.directory,
             plan: &self.plan,
+            link: PackageLink::Dirs,
+            detached: false,
             requested: false,
             direct_url: None,
         }
