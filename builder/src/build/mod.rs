@@ -33,6 +33,7 @@ use pip_accel_schema::wheel::WheelFileName;
 use pip_accel_store::{NewObject, Object, Scratch, StoreError};
 
 pub(crate) use confinement::Confinement;
+pub(crate) use failure::ending;
 pub use failure::{BuildFailure, BuildStatus};
 pub use inputs::{LockedBuildRequirement, RequirementTrees, build_lock_of};
 pub use recipe::{BuildLockOf, remembered_recipe, sandbox_policy};

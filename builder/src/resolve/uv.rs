@@ -14,7 +14,7 @@ use pip_accel_schema::link_plan::SCRIPTS_FOLDER;
 use pip_accel_schema::lock_file::{self, LockItem, RequirementTarget};
 
 use super::{ResolveError, ResolveRequest, Resolver, Resolving};
-use crate::build::{Confinement, LockedBuildRequirement};
+use crate::build::{Confinement, LockedBuildRequirement, ending};
 use crate::index::{FindLinks, IndexSettings};
 use crate::lock::AllowedFormats;
 use crate::realize::engine::{Engine, store_error};
@@ -79,7 +79,7 @@ async fn resolve(
         SandboxStatus::Cancelled => return Err(ObtainError::Cancelled { pin: request.pin.to_string() }),
         status => {
             let output = last_lines.lines().collect::<Vec<_>>().join("\n");
-            return Err(failed(ResolveError::NoSolution { status: format!("{status:?}"), output }));
+            return Err(failed(ResolveError::NoSolution { status: ending(&status, "it"), output }));
         }
     }
     let text = read_answer(&output).map_err(|source| failed(ResolveError::Io { path: output, source }))?;
