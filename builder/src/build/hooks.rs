@@ -88,7 +88,7 @@ pub(super) async fn run(
     let mut sink = place;
     let outcome = confinement.run(&spec, &mut sink, session.cancel.signal()).await.map_err(|source| {
         place.close_log(&source.to_string());
-        ObtainError::Sandbox { pin: place.pin.to_string(), source: Arc::new(source) }
+        Confinement::failure(session, place.pin, source)
     })?;
     drop(permit);
     check_status(place, &outcome.status)?;

@@ -73,7 +73,7 @@ async fn resolve(
     let outcome = confinement
         .run(&spec, &mut last_lines, engine.session.cancel.signal())
         .await
-        .map_err(|source| ObtainError::Sandbox { pin: request.pin.to_string(), source: Arc::new(source) })?;
+        .map_err(|source| Confinement::failure(&engine.session, request.pin, source))?;
     match outcome.status {
         SandboxStatus::Exited { code: 0 } => {}
         SandboxStatus::Cancelled => return Err(ObtainError::Cancelled { pin: request.pin.to_string() }),
