@@ -65,6 +65,21 @@ fn an_editable_is_refused() {
 }
 
 #[test]
+fn a_build_line_that_names_a_file_or_url_is_refused() {
+    for place in ["helper @ https://h.example/helper-1.0-py3-none-any.whl", "../files/helper-1.0-py3-none-any.whl"] {
+        let env = env();
+        let helper = WheelBuilder::simple("helper", "1.0").build();
+        env.add(&helper);
+        let sdist = SdistBuilder::simple("package", "1.0").build_requires("helper").build();
+        let lock = lock_of(&env, &[&sdist])
+            .line("#: build package==1.0")
+            .line(format!("#:   {place} {}", helper.hash_option()));
+        refused(&env, &lock.text(), exit::LOCK_REFUSED).says("requirements.lock:6").says("takes releases only");
+        assert_eq!(env.builds(), 0);
+    }
+}
+
+#[test]
 fn a_line_that_is_no_requirement_is_refused() {
     let env = env();
     refused(&env, "!!! what is this\n", exit::LOCK_REFUSED).says("1");

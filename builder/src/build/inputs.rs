@@ -33,7 +33,7 @@ pub fn build_lock_of(
         .select(markers)
         .into_iter()
         .filter_map(|requirement| {
-            // Build requirements that name a file instead of a release have no version to be locked by.
+            // Always there: a lock that names a file or URL here is refused.
             let version = requirement.version?;
             Some(LockedBuildRequirement { name: requirement.name?, version, hashes: requirement.hashes })
         })

@@ -247,6 +247,19 @@ fn options_and_variables() {
 }
 
 #[test]
+fn build_locks_take_releases_only() {
+    for (line, shown) in [
+        ("b @ https://user:secret@h.example/b-1.0-py3-none-any.whl --hash=sha256:A", "https://****@h.example/b-1.0"),
+        ("b @ file:///b-1.0.tar.gz --hash=sha256:A", "`file:///b-1.0.tar.gz`"),
+        ("./b-1.0-py3-none-any.whl --hash=sha256:A", "`./b-1.0-py3-none-any.whl`"),
+    ] {
+        let message = refusal(&format!("a==1 --hash=sha256:A\n#: build a==1\n#:   {line}\n"));
+        assert!(message.contains("r.lock:3: `") && message.contains(shown), "{message}");
+        assert!(message.contains("`NAME==VERSION --hash=sha256:…`") && !message.contains("secret"), "{message}");
+    }
+}
+
+#[test]
 fn build_locks_must_be_locked_too() {
     let text = "a==1 --hash=sha256:A\n#: build a==1\n#:   cython==3 --hash=sha256:A\n#:   x==1 ; python_version < '3.9' --hash=sha256:B\n";
     let lock = lock(text);
