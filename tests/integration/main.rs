@@ -15,6 +15,7 @@ mod index_support;
 mod index_transfer;
 mod lock_corpus;
 mod realize;
+mod resolver;
 mod sandbox_builds;
 mod store_lifecycle;
 mod store_objects;

@@ -2,6 +2,7 @@
 //!
 //! Resolution is not this tool's trade. It is a [`Resolver`] that runs another program; today [`uv::Uv`].
 
+mod access;
 mod uv;
 
 use std::future::Future;
@@ -15,7 +16,6 @@ use crate::build::LockedBuildRequirement;
 use crate::realize::engine::Engine;
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
-use crate::sandbox::SandboxError;
 
 /// Why requirements could not be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +28,15 @@ pub enum ResolveError {
         /// Its last lines.
         output: String,
     },
-    /// The sandbox failed.
-    #[error("the resolver can't run in the sandbox")]
-    Sandbox(#[from] SandboxError),
+    /// There is no solution of wheels alone, and nothing may be run beside credentials.
+    #[error(
+        "no solution among wheels, and the resolver runs no sdist while it has the credentials of an index or proxy:\n\
+         {output}"
+    )]
+    NotBuilt {
+        /// Its last lines.
+        output: String,
+    },
     /// A file of the exchange with the resolver failed.
     #[error("cannot use `{path}`")]
     Io {

@@ -1,0 +1,135 @@
+//! Build requirements through the real resolver and a loopback index: what may run while they are resolved, which
+//! credentials it gets, and how the answer is frozen in the lock.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
+)]
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+
+use pip_accel_tests::index_server::IndexServer;
+use pip_accel_tests::{BuiltFile, LockWriter, SdistBuilder, TestEnv, WheelBuilder, host, skip};
+
+use crate::support::{env, exit};
+
+/// A world with an index of its own; `None` on a machine without the resolver.
+fn world() -> Option<(TestEnv, IndexServer)> {
+    if host::uv().is_none() {
+        skip("PIP_ACCEL_TEST_UV is not set and there is no uv on PATH");
+        return None;
+    }
+    let env = env();
+    let server = IndexServer::start(&env.files());
+    Some((env, server))
+}
+
+/// Puts `files` on the index and writes a lock that pins the first of them there, at `index`.
+fn lock(env: &TestEnv, index: impl std::fmt::Display, files: &[&BuiltFile]) {
+    for file in files {
+        env.add(file);
+    }
+    env.write("requirements.lock", LockWriter::new().line(format!("--index-url {index}")).pin(files[0]).text());
+}
+
+/// An sdist that needs `requirement` to be built and imports it then.
+fn needing(requirement: &str) -> SdistBuilder {
+    SdistBuilder::simple("package", "1.0").build_requires(requirement).during_build("import helper\n")
+}
+
+/// A listener that an sdist of `helper` connects to whenever its backend runs with a network, and that sdist.
+fn telltale(version: &str) -> (TcpListener, BuiltFile) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let code = format!(
+        "import os, socket\nprint('environment', sorted(os.environ.items()))\n\
+         try:\n    socket.create_connection(('127.0.0.1', {port}), 5).close()\nexcept OSError:\n    pass\n"
+    );
+    (listener, SdistBuilder::simple("helper", version).file("before.py", code).build())
+}
+
+fn has_run(listener: &TcpListener) -> bool {
+    listener.accept().is_ok()
+}
+
+/// Nothing that an index publishes runs while there is a solution of wheels, even if an sdist is newer.
+#[test]
+fn wheels_are_enough_and_nothing_runs_with_the_network() {
+    let Some((env, server)) = world() else { return };
+    let (listener, newer) = telltale("2.0");
+    let wheel = WheelBuilder::simple("helper", "1.0").build();
+    lock(&env, server.index_url(), &[&needing("helper").build(), &wheel, &newer]);
+    env.realize(&[]).success();
+    assert!(!has_run(&listener), "the backend of an sdist was run by the resolver");
+    env.run(["show", "package"]).success().prints("helper==1.0");
+}
+
+/// Without credentials an sdist may tell its requirements by running; this also shows that the other tests can fail.
+#[test]
+fn an_sdist_runs_where_no_wheel_is_enough_and_nothing_is_secret() {
+    let Some((env, server)) = world() else { return };
+    let (listener, helper) = telltale("2.0");
+    let wheel = WheelBuilder::simple("helper", "1.0").build();
+    lock(&env, server.index_url(), &[&needing("helper>=2").build(), &wheel, &helper]);
+    env.realize(&[]).success();
+    assert!(has_run(&listener), "the resolver knows the requirements without running the backend");
+    env.run(["show", "package"]).success().prints("helper==2.0");
+}
+
+/// Beside a password no sdist runs: one sentence says so, with the remedy, and without the password.
+#[test]
+fn an_sdist_never_runs_beside_credentials() {
+    for place in ["url", "netrc", "keyring", "proxy"] {
+        let Some((mut env, server)) = world() else { return };
+        let (listener, helper) = telltale("2.0");
+        let index = credentials(&mut env, &server, place);
+        let server = if place == "proxy" { server } else { server.with_basic_auth("/", "me", "hunter-2-2") };
+        lock(&env, index, &[&needing("helper").build(), &helper]);
+        let output = env.realize(&[]).fails_with(exit::BUILD_FAILED).explains().never_mentions("hunter-2-2");
+        output
+            .says("the build requirements of `package==1.0` can't be resolved: no solution among wheels")
+            .says("`#: build` lines")
+            .says("without credentials");
+        assert!(!has_run(&listener), "{place}: the backend of an sdist was run beside a password");
+        drop(server);
+    }
+}
+
+/// Gives the program the login of the index by `place`; the index's URL comes back.
+fn credentials(env: &mut TestEnv, server: &IndexServer, place: &str) -> url::Url {
+    match place {
+        "url" => return server.index_url_with_login("me", Some("hunter-2-2")),
+        "netrc" => {
+            let netrc = env.write("netrc", "machine 127.0.0.1 login me password hunter-2-2\n");
+            env.set("NETRC", netrc);
+        }
+        "keyring" => {
+            let script = "#!/bin/sh\n[ \"$1\" = get ] && [ \"$3\" = me ] && echo hunter-2-2\n";
+            let keyring = env.write("keyring", script);
+            std::fs::set_permissions(&keyring, std::fs::Permissions::from_mode(0o755)).unwrap();
+            env.set("PIP_ACCEL_KEYRING", keyring);
+            return server.index_url_with_login("me", None);
+        }
+        _ => {
+            env.set("HTTPS_PROXY", "http://me:hunter-2-2@127.0.0.1:9");
+        }
+    }
+    server.index_url()
+}
+
+/// The resolver has the credentials that every other download has.
+#[test]
+fn the_resolver_gets_the_credentials_of_netrc_and_keyring() {
+    for place in ["url", "netrc", "keyring"] {
+        let Some((mut env, server)) = world() else { return };
+        let index = credentials(&mut env, &server, place);
+        let server = server.with_basic_auth("/", "me", "hunter-2-2");
+        lock(&env, index, &[&needing("helper").build(), &WheelBuilder::simple("helper", "1.0").build()]);
+        env.realize(&["-vv"]).success().never_mentions("hunter-2-2");
+        let by_uv = |request: &pip_accel_tests::index_server::Request| {
+            request.header("user-agent").is_some_and(|agent| agent.starts_with("uv/"))
+        };
+        assert!(server.requests().iter().any(by_uv), "{place}: the resolver did not ask");
+    }
+}
