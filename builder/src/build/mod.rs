@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::encode::Encoder;
-use pip_accel_schema::manifest::Provenance;
+use pip_accel_schema::manifest::{EntryPath, Provenance};
 use pip_accel_schema::name::PackageVersion;
 use pip_accel_schema::recipe::Recipe;
 use pip_accel_schema::store_path::{ObjectId, StorePath};
@@ -44,6 +44,7 @@ use crate::index::PublishedFile;
 use crate::python::interpreter::supports_builds;
 use crate::python::requirement::satisfies_pin;
 use crate::python::sdist::{UnpackedSdist, unpack_sdist};
+use crate::python::wheel::{ForeignPaths, PathSet};
 use crate::realize::engine::{Engine, How, Obtained, joined, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::{Pin, PinKey, Selection};
@@ -231,7 +232,8 @@ impl Build<'_> {
             let reason = format!("it made `{file_name}`, which this interpreter can't use");
             return Err(place.failure(BuildStatus::BadResult, reason));
         }
-        let imported = self.engine.import(&file_name, &parsed, wheel.to_owned()).await;
+        let paths = Arc::new(place.foreign_paths());
+        let imported = self.engine.import(&file_name, &parsed, wheel.to_owned(), Some(Arc::clone(&paths))).await;
         let (tree, imported) = imported.map_err(|error| match &error {
             // Only what the wheel itself is to blame for is the build's failure; a full disk is not.
             ObtainError::Wheel { source, .. } if !source.is_of_the_store() => {
@@ -245,6 +247,10 @@ impl Build<'_> {
         if metadata.name != self.pin.name || !same_version {
             let found = format!("it made a wheel of `{}=={}`, not of `{}`", metadata.name, metadata.version, self.pin);
             return Err(place.failure(BuildStatus::BadResult, found));
+        }
+        let noticed = describe_foreign(&paths, &imported.foreign);
+        if !noticed.is_empty() {
+            place.notice(&noticed);
         }
         let bytecode_tag = session.python.interpreter.bytecode_tag.clone();
         let system_inputs = untraced_system_inputs();
@@ -260,7 +266,26 @@ impl Build<'_> {
         };
         let objects = self.engine.publish(self.pin, vec![new]).await?;
         self.remember(&recipe).map_err(store_error(self.pin))?;
-        place.succeeded(recipe.id())?;
+        place.succeeded(recipe.id(), &noticed)?;
         Ok(objects.into_iter().next().expect("publishing returns an object for each it was given"))
     }
+}
+
+/// Files that a notice lists; the rest is counted.
+const FOREIGN_FILES_SHOWN: usize = 3;
+
+/// Which paths of a build its wheel holds, and where; empty when there are none.
+fn describe_foreign(paths: &ForeignPaths, found: &[(EntryPath, PathSet)]) -> String {
+    if found.is_empty() {
+        return String::new();
+    }
+    let all = found.iter().fold(PathSet::default(), |all, (_, set)| all.union(*set));
+    let named = |names: Vec<String>| names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let all = named(paths.paths(all).iter().map(|path| path.display().to_string()).collect());
+    let files = named(found.iter().take(FOREIGN_FILES_SHOWN).map(|(path, _)| path.to_string()).collect());
+    let more = match found.len().saturating_sub(FOREIGN_FILES_SHOWN) {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    format!("paths of the build, which mean nothing later, are in its files: {all} in {files}{more}")
 }
