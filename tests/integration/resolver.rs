@@ -133,3 +133,91 @@ fn the_resolver_gets_the_credentials_of_netrc_and_keyring() {
         assert!(server.requests().iter().any(by_uv), "{place}: the resolver did not ask");
     }
 }
+
+/// The object of this project among the store's.
+fn object_of(env: &TestEnv, project: &str) -> String {
+    let objects = env.object_names();
+    let is_tree = |name: &&String| name.contains(&format!("-{project}-1.0-")) && !name.ends_with("-sdist");
+    objects.iter().find(is_tree).unwrap_or_else(|| panic!("no {project} in {objects:?}")).clone()
+}
+
+/// A program in the place of the resolver that leaves `marker` and fails.
+fn without_resolver(env: &mut TestEnv) -> std::path::PathBuf {
+    let marker = env.base().join("resolver-ran");
+    let script = env.write("uv", format!("#!/bin/sh\ntouch {}\nexit 1\n", marker.display()));
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    env.set("PIP_ACCEL_UV", script);
+    marker
+}
+
+/// What was resolved is printed as lines that a lock takes, those of builds for builds too; with them another store
+/// makes the same objects and resolves nothing.
+#[test]
+fn build_requirements_are_frozen_by_the_lines_that_are_printed() {
+    let Some((mut env, server)) = world() else { return };
+    let helper = SdistBuilder::simple("helper", "1.0").build_requires("deep").build();
+    let deep = [WheelBuilder::simple("deep", "1.0").build(), SdistBuilder::simple("deep", "1.0").build()];
+    lock(&env, server.index_url(), &[&needing("helper").build(), &helper, &deep[0], &deep[1]]);
+    env.run(["realize", "requirements.lock", "--print-build-lock"])
+        .success()
+        .says("package==1.0")
+        .says("nothing to freeze");
+    assert!(!env.venv().exists());
+    env.realize(&[]).success().says(
+        "2 builds have requirements that `requirements.lock` does not fix; freeze them: repeat the command with \
+         `--print-build-lock >> requirements.lock`",
+    );
+    env.realize(&[]).success().never_mentions("freeze");
+    let printed = env.realize(&["--print-build-lock"]).success();
+    let hash = |file: &BuiltFile| format!("#:       {}", file.hash_option());
+    let mut hashes = [hash(&deep[0]), hash(&deep[1])];
+    hashes.sort();
+    let expected = format!(
+        "\n#: build package==1.0\n#:   helper==1.0 \\\n{}\n\n#: build helper==1.0\n#:   deep==1.0 \\\n{} \\\n{}\n",
+        hash(&helper),
+        hashes[0],
+        hashes[1]
+    );
+    assert_eq!(printed.stdout, expected);
+    let report = env.realize(&["--print-build-lock", "--json"]).success().json();
+    assert_eq!((&report["builds"][0]["name"], &report["unknown"]), (&"package".into(), &serde_json::json!([])));
+
+    let text = std::fs::read_to_string(env.project().join("requirements.lock")).unwrap();
+    // As `>>` does it to a file whose last line has no end.
+    env.write("requirements.lock", format!("{}{expected}", text.trim_end()));
+    let objects = ["package", "helper", "deep"].map(|project| object_of(&env, project));
+    // The same store has it all; another one builds it anew.
+    let marker = without_resolver(&mut env);
+    env.realize(&[]).success().says("1 package: 1 from the store, 0 fetched, 0 built");
+    env.realize(&["--print-build-lock"]).success().says("nothing to freeze");
+    env.set("PIP_ACCEL_STORE", env.base().join("other"));
+    env.realize(&[]).success().says("1 package: 0 from the store, 0 fetched, 1 built").never_mentions("freeze");
+    for object in objects {
+        assert!(env.base().join("other/store").join(&object).exists(), "{object} is another one in the other store");
+    }
+    assert!(!marker.exists(), "the resolver ran");
+}
+
+/// pip takes a lock with these lines for what it is without them.
+#[test]
+fn pip_ignores_the_lines_that_freeze_builds() {
+    let Some(pip) = host::wheel_of("pip") else { return skip("PIP_ACCEL_TEST_WHEELS has no pip; run `make test`") };
+    let env = env();
+    let wheel = WheelBuilder::simple("package", "1.0").build();
+    env.lock(&[&wheel]);
+    let text = std::fs::read_to_string(env.project().join("requirements.lock")).unwrap();
+    let lines = format!(
+        "\n#: build package==1.0\n#:   helper==1.0 \\\n#:       {0} \\\n#:       {0}\n#:   other==2.0 \\\n#:       {0}\n",
+        wheel.hash_option()
+    );
+    env.write("requirements.lock", format!("{text}{lines}"));
+    let mut command = env.program(env.python());
+    command.arg(pip.join("pip")).args(["install", "--dry-run", "--require-hashes", "--target", "somewhere"]);
+    command.args(["--report", "report.json", "--quiet", "-r", "requirements.lock"]);
+    env.finish(command).success();
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(env.project().join("report.json")).unwrap()).unwrap();
+    let names: Vec<_> = report["install"].as_array().unwrap().iter().map(|item| &item["metadata"]["name"]).collect();
+    assert_eq!(names, ["package"]);
+    env.realize(&[]).success();
+}

@@ -6,7 +6,7 @@ use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::interpreter::MarkerVariables;
 use pip_accel_schema::name::{PackageName, PackageVersion};
-use pip_accel_store::Object;
+use pip_accel_store::{Object, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::lock::AllowedFormats;
@@ -17,6 +17,7 @@ use crate::realize::engine::{Engine, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::{Pin, PinKey, Selection};
 use crate::resolve::resolve_build_requirements;
+use crate::session::Session;
 
 /// Namespace of the remembered build requirements.
 const MEMO: &str = "build-requirements/1";
@@ -72,9 +73,23 @@ impl RequirementTrees {
     }
 }
 
-fn memo_key(engine: &Engine, selection: &Selection) -> [u8; 32] {
+impl LockedBuildRequirement {
+    /// What is wanted when this is built with.
+    pub(super) fn pin(&self) -> Pin {
+        Pin {
+            name: self.name.clone(),
+            version: Some(self.version.clone()),
+            hashes: self.hashes.clone(),
+            direct: None,
+            // The lock's --no-binary speaks of what is installed; build requirements come as wheels where they can.
+            formats: AllowedFormats { wheels: true, sdists: true },
+        }
+    }
+}
+
+fn memo_key(session: &Session, selection: &Selection) -> [u8; 32] {
     let mut encoder = Encoder::for_domain("pip-accel/build-requirements-memo/1");
-    encoder.bytes(selection.sha256.as_bytes()).bytes(engine.session.interpreter_identity().as_bytes());
+    encoder.bytes(selection.sha256.as_bytes()).bytes(session.interpreter_identity().as_bytes());
     encoder.finish()
 }
 
@@ -101,7 +116,15 @@ fn fixed(
     if let Some(locked) = engine.build_lock(pin) {
         return Ok(Some(locked));
     }
-    let memo = engine.session.store.memo_get(MEMO, &memo_key(engine, selection)).map_err(store_error(pin))?;
+    remembered_requirements(&engine.session, selection).map_err(store_error(pin))
+}
+
+/// What the requirements of building `selection` were resolved to here.
+pub(super) fn remembered_requirements(
+    session: &Session,
+    selection: &Selection,
+) -> Result<Option<Vec<LockedBuildRequirement>>, StoreError> {
+    let memo = session.store.memo_get(MEMO, &memo_key(session, selection))?;
     Ok(memo.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
@@ -121,7 +144,7 @@ pub(super) async fn with_more(
         trees(engine, (pin, selection), locked).await?
     };
     let value = serde_json::to_vec(&trees.locked()).expect("requirements have no map with odd keys");
-    engine.session.store.memo_put(MEMO, &memo_key(engine, selection), &value).map_err(store_error(pin))?;
+    engine.session.store.memo_put(MEMO, &memo_key(&engine.session, selection), &value).map_err(store_error(pin))?;
     Ok(trees)
 }
 
@@ -146,14 +169,7 @@ async fn trees(
     let mut work = tokio::task::JoinSet::new();
     for (position, requirement) in locked.iter().enumerate() {
         let engine = Arc::clone(engine);
-        let pin = Pin {
-            name: requirement.name.clone(),
-            version: Some(requirement.version.clone()),
-            hashes: requirement.hashes.clone(),
-            direct: None,
-            // The lock's --no-binary speaks of what is installed; build requirements come as wheels where they can.
-            formats: AllowedFormats { wheels: true, sdists: true },
-        };
+        let pin = requirement.pin();
         work.spawn(async move { engine.tree(&pin, Some(build)).await.map(|obtained| (position, obtained.object)) });
     }
     let mut objects = Vec::with_capacity(locked.len());

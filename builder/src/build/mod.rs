@@ -18,6 +18,7 @@ mod place;
 mod recipe;
 mod single;
 mod unconfined;
+mod unlocked;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use failure::{BuildFailure, BuildStatus};
 pub use inputs::{LockedBuildRequirement, RequirementTrees, build_lock_of};
 pub use recipe::{BuildLockOf, remembered_recipe, sandbox_policy};
 pub use single::{BuildTarget, BuildTargetError, build_one};
+pub use unlocked::{UnlockedBuild, UnlockedBuilds, unlocked_builds};
 
 use crate::event::Event;
 use crate::index::PublishedFile;

@@ -33,6 +33,7 @@ use pip_accel_store::{Access, LockOwner, NewRoot, Object, Root, RootKind, StoreE
 
 pub use fetch::{FetchReport, fetch};
 pub use plan::{Plan, PlannedPackage};
+pub(crate) use select::remembered as remembered_selection;
 
 use crate::build::sandbox_policy;
 use crate::environment::{self, EnvironmentPython, EnvironmentRequest, PackageTree};
