@@ -221,3 +221,69 @@ fn pip_ignores_the_lines_that_freeze_builds() {
     assert_eq!(names, ["package"]);
     env.realize(&[]).success();
 }
+
+/// An index with a setuptools that has `pkg_resources` and a newer one that has not, and a lock of an sdist that
+/// imports it.
+fn old_sdist(uploaded: Option<&str>) -> Option<(TestEnv, IndexServer)> {
+    let (env, mut server) = world()?;
+    let code = "import pkg_resources\nprint('pkg_resources', pkg_resources.__file__)\n";
+    let sdist = SdistBuilder::simple("package", "1.0").build_requires("setuptools").during_build(code).build();
+    let old = WheelBuilder::simple("setuptools", "1.0").file("pkg_resources/__init__.py", "").build();
+    let new = WheelBuilder::simple("setuptools", "2.0").build();
+    lock(&env, server.index_url(), &[&sdist, &old, &new]);
+    server = server.with_upload_time(&old.file_name, "2019-01-01T00:00:00Z");
+    server = server.with_upload_time(&new.file_name, "2098-01-01T00:00:00Z");
+    if let Some(time) = uploaded {
+        server = server.with_upload_time(&sdist.file_name, time);
+    }
+    Some((env, server))
+}
+
+/// An sdist for which the newest setuptools is too new is built with one of its day, or of the interpreter's.
+#[test]
+fn an_old_sdist_is_built_with_requirements_of_its_day() {
+    for (uploaded, day) in [
+        ("2097-05-05T01:02:03.456789Z", "trying those of 2097-05-05, when the sdist was uploaded"),
+        ("2018-05-05T01:02:03Z", "when this Python was new (the sdist was uploaded on 2018-05-05)"),
+    ] {
+        let Some((env, server)) = old_sdist(Some(uploaded)) else { return };
+        let output = env.realize(&[]).success();
+        output
+            .says("package==1.0 does not build with the newest build requirements: it needs `pkg_resources`")
+            .says(day);
+        assert_eq!(env.builds(), 2);
+        env.run(["log", "package", "--list"]).success().prints("package==1.0 built").prints("package==1.0 failed");
+        env.run(["show", "package"]).success().prints("setuptools==1.0");
+        env.realize(&["--print-build-lock"]).success().prints("#:   setuptools==1.0 \\");
+        env.verify_clean();
+        drop(server);
+    }
+}
+
+/// Where the index does not tell the day, that is said beside the failure, which stays what it was.
+#[test]
+fn an_old_sdist_of_unknown_day_fails_and_says_why_nothing_older_is_tried() {
+    let Some((env, server)) = old_sdist(None) else { return };
+    let output = env.realize(&[]).fails_with(exit::BUILD_FAILED).explains();
+    output.says("the index does not say when it was uploaded").says("No module named 'pkg_resources'");
+    assert_eq!(env.builds(), 1);
+    drop(server);
+}
+
+/// Older requirements that do not help either are not remembered, and a lock's own are never replaced.
+#[test]
+fn requirements_of_a_day_are_kept_only_if_they_serve() {
+    let Some((env, server)) = old_sdist(Some("2018-05-05T01:02:03Z")) else { return };
+    let text = std::fs::read_to_string(env.project().join("requirements.lock")).unwrap();
+    let newest = BuiltFile::read(&env.files().join("setuptools-2.0-py3-none-any.whl"));
+    let locked = format!("{text}#: build package==1.0\n#:   setuptools==2.0 {}\n", newest.hash_option());
+    env.write("requirements.lock", locked);
+    env.realize(&[]).fails_with(exit::BUILD_FAILED).explains().never_mentions("trying those");
+    assert_eq!(env.builds(), 1);
+    env.write("requirements.lock", text);
+    env.add(&WheelBuilder::simple("setuptools", "1.0").file("extra.py", "").build());
+    env.realize(&[]).fails_with(exit::BUILD_FAILED).explains().says("trying those of");
+    assert_eq!(env.builds(), 3);
+    env.realize(&["--print-build-lock"]).success().prints("#:   setuptools==2.0 \\");
+    drop(server);
+}

@@ -9,6 +9,7 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_store::{Object, StoreError};
 use serde::{Deserialize, Serialize};
 
+use super::as_of::AsOf;
 use crate::lock::AllowedFormats;
 use crate::lock::LockedBuild;
 use crate::python::requirement::is_same;
@@ -16,7 +17,7 @@ use crate::python::sdist::UnpackedSdist;
 use crate::realize::engine::{Engine, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::{Pin, PinKey, Selection};
-use crate::resolve::resolve_build_requirements;
+use crate::resolve::{ResolveRequest, resolve_build_requirements};
 use crate::session::Session;
 
 /// Namespace of the remembered build requirements.
@@ -94,17 +95,19 @@ fn memo_key(session: &Session, selection: &Selection) -> [u8; 32] {
 }
 
 /// The requirements that the lock or an earlier build fixed (then `true`: nothing is missing), else those
-/// that `pyproject.toml` names, resolved now.
-pub(super) async fn remembered_or_static(
+/// that `pyproject.toml` names, resolved now. Those of a day are not what an earlier build fixed.
+pub(super) async fn fixed_or_static(
     engine: &Arc<Engine>,
     pin: &Pin,
-    selection: &Selection,
-    sdist: &UnpackedSdist,
+    (selection, sdist): (&Selection, &UnpackedSdist),
+    as_of: Option<&AsOf>,
 ) -> Result<(RequirementTrees, bool), ObtainError> {
-    if let Some(locked) = fixed(engine, pin, selection)? {
+    if as_of.is_none()
+        && let Some(locked) = fixed(engine, pin, selection)?
+    {
         return Ok((trees(engine, (pin, selection), locked).await?, true));
     }
-    let locked = resolve(engine, pin, &sdist.build_system.requires).await?;
+    let locked = resolve(engine, pin, &sdist.build_system.requires, as_of).await?;
     Ok((trees(engine, (pin, selection), locked).await?, false))
 }
 
@@ -128,35 +131,44 @@ pub(super) fn remembered_requirements(
     Ok(memo.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// Adds what the backend asked for and remembers the whole.
+/// Adds what the backend asked for.
 pub(super) async fn with_more(
     engine: &Arc<Engine>,
     pin: &Pin,
-    selection: &Selection,
-    (sdist, have, more): (&UnpackedSdist, RequirementTrees, Vec<String>),
+    (selection, sdist): (&Selection, &UnpackedSdist),
+    (have, more): (RequirementTrees, Vec<String>),
+    as_of: Option<&AsOf>,
 ) -> Result<RequirementTrees, ObtainError> {
-    let trees = if more.is_empty() {
-        have
-    } else {
-        let mut requirements = sdist.build_system.requires.clone();
-        requirements.extend(more);
-        let locked = resolve(engine, pin, &requirements).await?;
-        trees(engine, (pin, selection), locked).await?
-    };
+    if more.is_empty() {
+        return Ok(have);
+    }
+    let mut requirements = sdist.build_system.requires.clone();
+    requirements.extend(more);
+    let locked = resolve(engine, pin, &requirements, as_of).await?;
+    trees(engine, (pin, selection), locked).await
+}
+
+/// Remembers what the requirements of building `selection` were resolved to.
+pub(super) fn remember(
+    engine: &Engine,
+    pin: &Pin,
+    selection: &Selection,
+    trees: &RequirementTrees,
+) -> Result<(), ObtainError> {
     let value = serde_json::to_vec(&trees.locked()).expect("requirements have no map with odd keys");
-    engine.session.store.memo_put(MEMO, &memo_key(&engine.session, selection), &value).map_err(store_error(pin))?;
-    Ok(trees)
+    engine.session.store.memo_put(MEMO, &memo_key(&engine.session, selection), &value).map_err(store_error(pin))
 }
 
 async fn resolve(
     engine: &Arc<Engine>,
     pin: &Pin,
     requirements: &[String],
+    as_of: Option<&AsOf>,
 ) -> Result<Vec<LockedBuildRequirement>, ObtainError> {
     if requirements.is_empty() {
         return Ok(Vec::new());
     }
-    resolve_build_requirements(engine, pin, requirements).await
+    resolve_build_requirements(engine, ResolveRequest { pin, requirements, as_of }).await
 }
 
 async fn trees(

@@ -8,8 +8,10 @@
 //! 3. their trees as an environment of links, mounted read-only (`hooks`);
 //! 4. `get_requires_for_build_wheel`, which may add requirements and repeat 2 and 3 (`inputs`);
 //! 5. the recipe; if a realisation of it exists nothing is built;
-//! 6. `build_wheel`, then the wheel is unpacked, checked and published like any other.
+//! 6. `build_wheel`, then the wheel is unpacked, checked and published like any other;
+//! 7. if it failed because its requirements are too new for it (`too_new`), once more with older ones (`as_of`).
 
+mod as_of;
 mod confinement;
 mod failure;
 mod hooks;
@@ -17,6 +19,7 @@ mod inputs;
 mod place;
 mod recipe;
 mod single;
+mod too_new;
 mod unconfined;
 mod unlocked;
 
@@ -33,6 +36,7 @@ use pip_accel_schema::store_path::{ObjectId, StorePath};
 use pip_accel_schema::wheel::WheelFileName;
 use pip_accel_store::{NewObject, Object, Scratch, StoreError};
 
+pub(crate) use as_of::AsOf;
 pub(crate) use confinement::Confinement;
 pub(crate) use failure::ending;
 pub use failure::{BuildFailure, BuildStatus};
@@ -119,13 +123,36 @@ struct Build<'a> {
 
 impl Build<'_> {
     async fn run(&self) -> Result<Obtained, ObtainError> {
+        match self.attempt(None).await {
+            Err(ObtainError::Build(failure)) => self.with_older_requirements(failure).await,
+            result => result,
+        }
+    }
+
+    /// The build with the newest requirements, or with those of a day.
+    async fn attempt(&self, as_of: Option<&AsOf>) -> Result<Obtained, ObtainError> {
         let session = &self.engine.session;
         let scratch = session.store.scratch("build").map_err(store_error(self.pin))?;
         let sdist = self.unpack(&scratch).await?;
         self.check_name(&sdist)?;
         let version = self.pin.version.clone().or_else(|| sdist.metadata.as_ref().map(|told| told.version.clone()));
         let place = BuildPlace::new(self.engine, self.pin, version, (&scratch, &sdist))?;
-        let (inputs, recipe) = self.inputs(&place, &sdist).await?;
+        let (inputs, recipe) = self.inputs(&place, &sdist, as_of).await?;
+        let obtained = self.tree(&place, &inputs, recipe).await?;
+        if as_of.is_some() {
+            // Not before it is known that they serve.
+            inputs::remember(self.engine, self.pin, self.selection, &inputs)?;
+        }
+        Ok(obtained)
+    }
+
+    async fn tree(
+        &self,
+        place: &BuildPlace<'_>,
+        inputs: &RequirementTrees,
+        recipe: Recipe,
+    ) -> Result<Obtained, ObtainError> {
+        let session = &self.engine.session;
         if let Some(object) = realised(session, &recipe).map_err(store_error(self.pin))? {
             self.remember(&recipe).map_err(store_error(self.pin))?;
             return Ok(Obtained { object, how: How::Store });
@@ -133,8 +160,8 @@ impl Build<'_> {
         if self.only_inputs {
             return Ok(Obtained { object: self.source.clone(), how: How::Fetched });
         }
-        let wheel = self.build_wheel(&place, &inputs).await?;
-        let object = self.import(&wheel, &place, recipe).await?;
+        let wheel = self.build_wheel(place, inputs).await?;
+        let object = self.import(&wheel, place, recipe).await?;
         Ok(Obtained { object, how: How::Built })
     }
 
@@ -184,14 +211,20 @@ impl Build<'_> {
         &self,
         place: &BuildPlace<'_>,
         sdist: &UnpackedSdist,
+        as_of: Option<&AsOf>,
     ) -> Result<(RequirementTrees, Recipe), ObtainError> {
         let session = &self.engine.session;
-        let (trees, complete) = inputs::remembered_or_static(self.engine, self.pin, self.selection, sdist).await?;
+        let source = (self.selection, sdist);
+        let (trees, complete) = inputs::fixed_or_static(self.engine, self.pin, source, as_of).await?;
         let trees = if complete {
             trees
         } else {
             let more = hooks::required_by_backend(place, &trees).await?;
-            inputs::with_more(self.engine, self.pin, self.selection, (sdist, trees, more)).await?
+            let trees = inputs::with_more(self.engine, self.pin, source, (trees, more), as_of).await?;
+            if as_of.is_none() {
+                inputs::remember(self.engine, self.pin, self.selection, &trees)?;
+            }
+            trees
         };
         let version = place.label_version();
         let recipe = recipe::of(session, (&self.pin.name, &version), &self.selection.sha256, &trees);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use pip_accel_schema::lock_file::LockSyntaxError;
 
-use crate::build::LockedBuildRequirement;
+use crate::build::{AsOf, LockedBuildRequirement};
 use crate::realize::engine::Engine;
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
@@ -63,6 +63,8 @@ pub(crate) struct ResolveRequest<'a> {
     pub pin: &'a Pin,
     /// PEP 508 requirements.
     pub requirements: &'a [String],
+    /// Only what was published until the end of this day may be used.
+    pub as_of: Option<&'a AsOf>,
 }
 
 /// The future of a resolution.
@@ -75,14 +77,14 @@ pub(crate) trait Resolver: Send + Sync {
     fn resolve<'a>(&'a self, engine: &'a Arc<Engine>, request: ResolveRequest<'a>) -> Resolving<'a>;
 }
 
-/// Resolves the build requirements of `pin` with the session's resolver.
+/// Resolves the build requirements of a package with the session's resolver.
 pub(crate) async fn resolve_build_requirements(
     engine: &Arc<Engine>,
-    pin: &Pin,
-    requirements: &[String],
+    request: ResolveRequest<'_>,
 ) -> Result<Vec<LockedBuildRequirement>, ObtainError> {
     if engine.session.options.offline {
+        let ResolveRequest { pin, requirements, .. } = request;
         return Err(ObtainError::OfflineResolution { pin: pin.to_string(), requirements: requirements.join(", ") });
     }
-    uv::Uv.resolve(engine, ResolveRequest { pin, requirements }).await
+    uv::Uv.resolve(engine, request).await
 }

@@ -160,13 +160,19 @@ impl Job<'_> {
             read_only,
             writable: vec![Bind::new(exchange, &paths.exchange)],
             tmpfs: Vec::new(),
-            environment: environment(index, &self.access.variables, &paths.cache),
+            environment: self.environment(&paths.cache),
             working_directory: paths.exchange.clone(),
             argv: self.argv(inner_program, paths, sdists),
             stdin: None,
             network: Network::Shared,
             limits: session.options.limits.clone(),
         }
+    }
+
+    fn environment(&self, cache: &Path) -> Vec<(OsString, OsString)> {
+        let mut variables = environment(&self.access.index, &self.access.variables, cache);
+        variables.extend(self.request.as_of.map(|day| ("UV_EXCLUDE_NEWER".into(), day.as_str().into())));
+        variables
     }
 
     fn argv(&self, program: PathBuf, paths: &Paths, sdists: Sdists) -> Vec<OsString> {
