@@ -1,5 +1,6 @@
 //! The whole program from outside, one module a subject.
 
+mod bad_builds;
 mod bad_input;
 mod bad_locks;
 mod bad_surroundings;

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::link_plan::SCRIPTS_FOLDER;
@@ -37,6 +38,10 @@ const UV_WHEELS: [&str; 2] = [
 
 /// Largest answer read; a hundred pins with all their hashes have 200 kB.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// Longest run of the resolver, whatever a build may take: a hundred names take a second, and the backends of a few
+/// sdists seconds more. For sdists that need each other to be built it waits for ever.
+const RUN_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// Lines of the resolver's output that an error shows.
 const OUTPUT_LINES: usize = 20;
@@ -69,7 +74,16 @@ async fn resolve(
         },
         Answer::Failed { status, output } => (status, output),
     };
-    Err(job.failed(ResolveError::NoSolution { status: ending(&status, "it"), output }))
+    let status = match status {
+        SandboxStatus::TimedOut { limit } | SandboxStatus::Silent { limit } => {
+            format!(
+                "it was ended after {} s; it does not end for sdists that need each other to be built",
+                limit.as_secs()
+            )
+        }
+        status => ending(&status, "it"),
+    };
+    Err(job.failed(ResolveError::NoSolution { status, output }))
 }
 
 /// How uv ends when it has seen all there is; other failures, of the network for one, end with 2.
@@ -156,6 +170,8 @@ impl Job<'_> {
             read_only.push(Bind::new(&self.program, &paths.program));
             paths.program.clone()
         };
+        let mut limits = session.options.limits.clone();
+        limits.wall_clock = limits.wall_clock.min(RUN_TIME_MAX);
         SandboxSpec {
             read_only,
             writable: vec![Bind::new(exchange, &paths.exchange)],
@@ -165,7 +181,7 @@ impl Job<'_> {
             argv: self.argv(inner_program, paths, sdists),
             stdin: None,
             network: Network::Shared,
-            limits: session.options.limits.clone(),
+            limits,
         }
     }
 
