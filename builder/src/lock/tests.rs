@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::python::testing::marker_variables as variables;
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -50,22 +51,6 @@ fn refusal(text: &str) -> String {
 
 fn names(requirements: &[LockedRequirement]) -> Vec<String> {
     requirements.iter().map(LockedRequirement::to_string).collect()
-}
-
-fn variables(python_version: &str) -> MarkerVariables {
-    MarkerVariables {
-        os_name: "posix".to_owned(),
-        sys_platform: "linux".to_owned(),
-        platform_machine: "x86_64".to_owned(),
-        platform_python_implementation: "CPython".to_owned(),
-        platform_release: "6.1".to_owned(),
-        platform_system: "Linux".to_owned(),
-        platform_version: "#1".to_owned(),
-        python_version: python_version.to_owned(),
-        python_full_version: format!("{python_version}.1"),
-        implementation_name: "cpython".to_owned(),
-        implementation_version: format!("{python_version}.1"),
-    }
 }
 
 #[test]

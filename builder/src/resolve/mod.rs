@@ -3,6 +3,7 @@
 //! Resolution is not this tool's trade. It is a [`Resolver`] that runs another program; today [`uv::Uv`].
 
 mod access;
+mod input;
 mod uv;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use pip_accel_schema::lock_file::LockSyntaxError;
 
 use crate::build::{AsOf, LockedBuildRequirement};
+use crate::python::requirement::RequirementError;
 use crate::realize::engine::Engine;
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
@@ -27,6 +29,15 @@ pub enum ResolveError {
         status: String,
         /// Its last lines.
         output: String,
+    },
+    /// The sdist requires something that is no requirement.
+    #[error("a build requirement can't be read")]
+    Requirement(#[from] RequirementError),
+    /// The sdist requires a file instead of a release.
+    #[error("`{requirement}` is a file or URL, and build requirements are releases of an index")]
+    Url {
+        /// The requirement, without credentials.
+        requirement: String,
     },
     /// There is no solution of wheels alone, and nothing may be run beside credentials.
     #[error(
@@ -61,7 +72,7 @@ pub enum ResolveError {
 pub(crate) struct ResolveRequest<'a> {
     /// The package whose build needs it.
     pub pin: &'a Pin,
-    /// PEP 508 requirements.
+    /// PEP 508 requirements; a [`Resolver`] gets them checked, without markers and URLs.
     pub requirements: &'a [String],
     /// Only what was published until the end of this day may be used.
     pub as_of: Option<&'a AsOf>,
@@ -82,9 +93,14 @@ pub(crate) async fn resolve_build_requirements(
     engine: &Arc<Engine>,
     request: ResolveRequest<'_>,
 ) -> Result<Vec<LockedBuildRequirement>, ObtainError> {
+    let ResolveRequest { pin, as_of, .. } = request;
+    let requirements = input::lines(request.requirements, &engine.session.python.interpreter.markers)
+        .map_err(|source| ObtainError::Resolve { pin: pin.to_string(), source: Arc::new(source) })?;
+    if requirements.is_empty() {
+        return Ok(Vec::new());
+    }
     if engine.session.options.offline {
-        let ResolveRequest { pin, requirements, .. } = request;
         return Err(ObtainError::OfflineResolution { pin: pin.to_string(), requirements: requirements.join(", ") });
     }
-    uv::Uv.resolve(engine, request).await
+    uv::Uv.resolve(engine, ResolveRequest { pin, requirements: &requirements, as_of }).await
 }
