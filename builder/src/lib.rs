@@ -11,7 +11,7 @@ pub mod index;
 pub mod lock;
 pub mod python;
 pub mod realize;
-mod resolve;
+pub mod resolve;
 pub mod sandbox;
 pub mod session;
 

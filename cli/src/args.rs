@@ -140,6 +140,9 @@ pub struct RealizeArgs {
     /// Say what would be done
     #[arg(long)]
     pub dry_run: bool,
+    /// Make nothing; print the `#: build` lines that freeze the build requirements resolved here so far
+    #[arg(long, conflicts_with = "dry_run")]
+    pub print_build_lock: bool,
     /// Keep what others installed into the environment; without it, that is named and removed
     #[arg(long)]
     pub keep_foreign: bool,

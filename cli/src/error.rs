@@ -14,6 +14,7 @@ use pip_accel_builder::python::pip_settings::PipSettingsError;
 use pip_accel_builder::python::sdist::SdistError;
 use pip_accel_builder::realize::detach::DetachError;
 use pip_accel_builder::realize::error::{ObtainError, RealizeError};
+use pip_accel_builder::resolve::ResolveError;
 use pip_accel_store::{GcError, OpenError, StoreError};
 
 use crate::exit_code::Exit;
@@ -393,6 +394,13 @@ fn obtain(error: &ObtainError) -> Failure {
         ObtainError::Worker { .. } => {
             Failure::new(Exit::Error, text).hint("repeat the command with -vv and keep its output")
         }
+        ObtainError::Resolve { source, .. } if matches!(**source, ResolveError::NotBuilt { .. }) => Failure::new(
+            Exit::BuildFailed,
+            text,
+        )
+        .hint(
+            "lock the build requirements in `#: build` lines, or resolve them once from an index without credentials",
+        ),
         ObtainError::Resolve { .. } => Failure::new(Exit::BuildFailed, text)
             .hint("lock the build requirements in `#: build` lines, or name a resolver with PIP_ACCEL_UV"),
         ObtainError::BuildEnvironment { .. } | ObtainError::Scratch { .. } => {

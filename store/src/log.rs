@@ -32,7 +32,7 @@ pub struct BuildRecord {
     pub recipe: Option<RecipeId>,
     /// How it ended, one word that the builder chooses: `succeeded`, `failed`, `timed-out`.
     pub status: String,
-    /// Why, for a reader; empty when it succeeded.
+    /// Why, for a reader; of a good build what was noticed, mostly nothing.
     pub reason: String,
     /// File name of the log; set by [`BuildLogWriter::finish`].
     pub log: String,

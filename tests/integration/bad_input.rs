@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use pip_accel_tests::{BuiltFile, LockWriter, Output, SdistBuilder, TestEnv, TreeDigest, WheelBuilder};
+use pip_accel_tests::{BuiltFile, LockWriter, Output, SdistBuilder, TestEnv, TreeDigest, WheelBuilder, host};
 
 use crate::support::{as_root_and_user, env, exit, lock_of, user_env};
 
@@ -62,6 +62,21 @@ fn an_unhashed_line_is_refused() {
 fn an_editable_is_refused() {
     let env = env();
     refused(&env, "-e ../somewhere\n", exit::LOCK_REFUSED).says("editable");
+}
+
+#[test]
+fn a_build_line_that_names_a_file_or_url_is_refused() {
+    for place in ["helper @ https://h.example/helper-1.0-py3-none-any.whl", "../files/helper-1.0-py3-none-any.whl"] {
+        let env = env();
+        let helper = WheelBuilder::simple("helper", "1.0").build();
+        env.add(&helper);
+        let sdist = SdistBuilder::simple("package", "1.0").build_requires("helper").build();
+        let lock = lock_of(&env, &[&sdist])
+            .line("#: build package==1.0")
+            .line(format!("#:   {place} {}", helper.hash_option()));
+        refused(&env, &lock.text(), exit::LOCK_REFUSED).says("requirements.lock:6").says("takes releases only");
+        assert_eq!(env.builds(), 0);
+    }
 }
 
 #[test]
@@ -218,6 +233,35 @@ fn without_user_namespaces_nothing_is_built() {
     path_without_bwrap(&mut env, Some(script));
     let lock = lock_of(&env, &[&SdistBuilder::simple("package", "1.0").build()]).text();
     refused(&env, &lock, exit::NO_SANDBOX).says("namespace");
+}
+
+/// The machine changes between the trial run, which is remembered, and the build.
+#[test]
+fn a_sandbox_that_stops_working_is_no_error_of_the_store() {
+    let mut env = env();
+    let real = host::program("bwrap").unwrap();
+    let broken = env.base().join("broken");
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" != --version ] && [ -e {broken} ]; then\n\
+         echo 'bwrap: No permissions to create new namespace, likely because the kernel does not allow it.' >&2; exit 1\n\
+         fi\nexec {real} \"$@\"\n",
+        broken = broken.display(),
+        real = real.display()
+    );
+    path_without_bwrap(&mut env, Some(&script));
+    env.lock(&[&SdistBuilder::simple("first", "1.0").build()]);
+    env.realize(&[]).success();
+    std::fs::write(&broken, "").unwrap();
+    let lock = lock_of(&env, &[&SdistBuilder::simple("package", "1.0").build()]).text();
+    env.write("requirements.lock", lock);
+    // The second time nothing is remembered any more, and the trial run says the same.
+    for _ in 0..2 {
+        let output = env.realize(&[]).fails_with(exit::NO_SANDBOX).explains();
+        output.says("`package==1.0` can't be built without a sandbox").says("namespace").says("hint: or build without");
+    }
+    std::fs::remove_file(broken).unwrap();
+    env.realize(&[]).success();
+    env.verify_clean();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The whole program from outside, one module a subject.
 
+mod bad_builds;
 mod bad_input;
 mod bad_locks;
 mod bad_surroundings;
@@ -18,6 +19,7 @@ mod lock_corpus;
 mod package_links;
 mod protect;
 mod realize;
+mod resolver;
 mod sandbox_builds;
 mod store_lifecycle;
 mod store_objects;

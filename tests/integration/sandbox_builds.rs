@@ -282,6 +282,35 @@ fn the_build_knows_how_many_cores_it_may_use() {
     }
 }
 
+/// What a build leaves of itself in its wheel is named once, and recorded; also in files that are read in pieces.
+#[test]
+fn paths_of_the_build_in_its_files_are_shown_and_recorded() {
+    as_root_and_user(|env| {
+        let code = "import os\n\
+            with open('src/probe/where.txt', 'w') as file: file.write('built in %s\\n' % os.getcwd())\n\
+            path = ('x %s x' % os.path.join(os.environ['PATH'].split(':')[0], 'python')).encode()\n\
+            with open('src/probe/large.bin', 'wb') as file:\n\
+            \x20   file.write((b'0' * 4999 + b' ') * 200 + b' ' * 30 + path + (b'1' * 4999 + b' ') * 200)\n";
+        env.lock(&[&SdistBuilder::simple("probe", "1.0").during_build(code).build()]);
+        let noticed = "paths of the build, which mean nothing later, are in its files: `/build/src`, `/pip-accel` in \
+                       `site/probe/large.bin`, `site/probe/where.txt`";
+        let output = env.realize(&[]).success().says(&format!("warning: probe==1.0: {noticed}"));
+        assert_eq!(output.stderr.matches("mean nothing later").count(), 1, "{output:?}");
+        env.run(["log", "probe"]).success().prints(noticed);
+        env.run(["log", "probe", "--list"]).success().prints(noticed);
+        env.run(["show", "probe"]).success().prints(&format!("  noticed: {noticed}"));
+        let shown = env.run(["show", "probe", "--json"]).success().json();
+        assert!(shown.to_string().contains(noticed), "{shown}");
+        env.verify_clean();
+        std::fs::remove_dir_all(env.venv()).unwrap();
+        env.realize(&[]).success().never_mentions("mean nothing later");
+    });
+    let env = env();
+    let sdist = SdistBuilder::simple("probe", "1.0").answer_extension().during_build("print('/build/src')").build();
+    env.lock(&[&sdist]);
+    env.realize(&[]).success().never_mentions("mean nothing later");
+}
+
 /// E9: the log of a good build is kept as well.
 #[test]
 fn logs_of_good_builds_are_kept() {

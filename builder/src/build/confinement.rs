@@ -1,8 +1,11 @@
 //! With or without bubblewrap: the one place that looks at the user's choice.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use super::unconfined;
+use crate::realize::error::ObtainError;
+use crate::realize::pin::Pin;
 use crate::sandbox::{
     CancelSignal, HostFacts, HostQuery, NoSandbox, OutputSink, SandboxError, SandboxOutcome, SandboxSpec, run,
 };
@@ -10,6 +13,12 @@ use crate::session::{SandboxChoice, Session};
 
 /// Namespace of the remembered trial runs.
 const MEMO: &str = "sandbox-works/1";
+
+/// A trial run that succeeded.
+const WORKS: &[u8] = b"works";
+
+/// No sandbox could be made although a trial run had succeeded.
+const UNKNOWN: &[u8] = b"";
 
 /// How programs that are not trusted are run.
 pub(crate) enum Confinement {
@@ -36,6 +45,21 @@ impl Confinement {
         }
     }
 
+    /// What a run that could not be carried out means for `pin`. A machine that can't make a sandbox now, whatever the
+    /// trial run said before, is tried anew by the next build.
+    pub(crate) fn failure(session: &Session, pin: &Pin, error: SandboxError) -> ObtainError {
+        let pin = pin.to_string();
+        match NoSandbox::behind(error) {
+            Ok(reason) => {
+                let query = HostQuery { search_path: OsStr::new(&session.options.search_path) };
+                // A store that can't be written has not remembered the trial run either.
+                drop(session.store.memo_put(MEMO, HostFacts::cache_key(&query).as_bytes(), UNKNOWN));
+                ObtainError::NoSandbox { pin, source: Arc::new(reason) }
+            }
+            Err(error) => ObtainError::Sandbox { pin, source: Arc::new(error) },
+        }
+    }
+
     /// Runs `spec`; when this returns, nothing of it is alive.
     pub(crate) async fn run(
         &self,
@@ -55,11 +79,11 @@ impl Confinement {
 async fn host_facts(session: &Session) -> Result<HostFacts, NoSandbox> {
     let query = HostQuery { search_path: OsStr::new(&session.options.search_path) };
     let key = HostFacts::cache_key(&query);
-    if let Ok(Some(_)) = session.store.memo_get(MEMO, key.as_bytes()) {
+    if session.store.memo_get(MEMO, key.as_bytes()).is_ok_and(|memo| memo.as_deref() == Some(WORKS)) {
         return HostFacts::read(&query);
     }
     let facts = HostFacts::probe(&query).await?;
     // A store that can't remember costs the next build a trial run, nothing else.
-    drop(session.store.memo_put(MEMO, key.as_bytes(), b"works"));
+    drop(session.store.memo_put(MEMO, key.as_bytes(), WORKS));
     Ok(facts)
 }

@@ -1,49 +1,39 @@
 //! A build that failed is a result: status, reason, last lines, the log.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use pip_accel_schema::name::{PackageName, PackageVersion};
-use serde::Serialize;
+
+use crate::sandbox::SandboxStatus;
 
 /// Lines of the log that are shown with a failure.
 pub(super) const LOG_TAIL_LINES: usize = 25;
 
 /// How a failed build ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "status")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildStatus {
-    /// The hook ended with this exit code.
-    Exited {
-        /// The code.
-        code: i32,
-    },
-    /// A signal ended it.
-    Signalled {
-        /// The signal's number.
-        signal: i32,
-    },
-    /// It ran longer than allowed.
-    TimedOut {
-        /// The limit.
-        limit: Duration,
-    },
-    /// It printed nothing for longer than allowed.
-    Silent {
-        /// The limit.
-        limit: Duration,
-    },
-    /// It printed more than allowed.
-    LogTooLong {
-        /// The limit in bytes.
-        limit_bytes: u64,
-    },
+    /// The hook failed, or was ended by a limit.
+    Ended(SandboxStatus),
     /// It ended well but its result can't be used.
     BadResult,
 }
 
+/// How `who` ended, as the end of a sentence: `the build backend exited with status 1`.
+pub(crate) fn ending(status: &SandboxStatus, who: &str) -> String {
+    match status {
+        SandboxStatus::Exited { code } => format!("{who} exited with status {code}"),
+        SandboxStatus::Signalled { signal } => format!("signal {signal} ended {who}"),
+        SandboxStatus::TimedOut { limit } => format!("it ran longer than {} s (build-timeout)", limit.as_secs()),
+        SandboxStatus::Silent { limit } => {
+            format!("it printed nothing for {} s (build-silence-timeout)", limit.as_secs())
+        }
+        SandboxStatus::LogTooLong { limit } => format!("it printed more than {limit} bytes (build-log-max-bytes)"),
+        SandboxStatus::Cancelled => format!("{who} was cancelled"),
+    }
+}
+
 /// One failed build.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct BuildFailure {
     /// The project.
     pub name: PackageName,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::confinement::Confinement;
-use super::failure::BuildStatus;
+use super::failure::{BuildStatus, ending};
 use super::inputs::RequirementTrees;
 use super::place::{BuildPlace, remove_if_there};
 use crate::realize::error::ObtainError;
@@ -88,7 +88,7 @@ pub(super) async fn run(
     let mut sink = place;
     let outcome = confinement.run(&spec, &mut sink, session.cancel.signal()).await.map_err(|source| {
         place.close_log(&source.to_string());
-        ObtainError::Sandbox { pin: place.pin.to_string(), source: Arc::new(source) }
+        Confinement::failure(session, place.pin, source)
     })?;
     drop(permit);
     check_status(place, &outcome.status)?;
@@ -96,28 +96,11 @@ pub(super) async fn run(
 }
 
 fn check_status(place: &BuildPlace<'_>, status: &SandboxStatus) -> Result<(), ObtainError> {
-    let (status, reason) = match *status {
-        SandboxStatus::Exited { code: 0 } => return Ok(()),
-        SandboxStatus::Cancelled => return Err(ObtainError::Cancelled { pin: place.pin.to_string() }),
-        SandboxStatus::Exited { code } => {
-            (BuildStatus::Exited { code }, format!("the build backend exited with status {code}"))
-        }
-        SandboxStatus::Signalled { signal } => {
-            (BuildStatus::Signalled { signal }, format!("signal {signal} ended the build backend"))
-        }
-        SandboxStatus::TimedOut { limit } => {
-            (BuildStatus::TimedOut { limit }, format!("it ran longer than {} s (build-timeout)", limit.as_secs()))
-        }
-        SandboxStatus::Silent { limit } => (
-            BuildStatus::Silent { limit },
-            format!("it printed nothing for {} s (build-silence-timeout)", limit.as_secs()),
-        ),
-        SandboxStatus::LogTooLong { limit } => (
-            BuildStatus::LogTooLong { limit_bytes: limit },
-            format!("it printed more than {limit} bytes (build-log-max-bytes)"),
-        ),
-    };
-    Err(place.failure(status, reason))
+    match status {
+        SandboxStatus::Exited { code: 0 } => Ok(()),
+        SandboxStatus::Cancelled => Err(ObtainError::Cancelled { pin: place.pin.to_string() }),
+        status => Err(place.failure(BuildStatus::Ended(*status), ending(status, "the build backend"))),
+    }
 }
 
 /// Reads what the runner wrote; the build may have put anything there instead.

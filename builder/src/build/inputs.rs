@@ -6,9 +6,10 @@ use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::interpreter::MarkerVariables;
 use pip_accel_schema::name::{PackageName, PackageVersion};
-use pip_accel_store::Object;
+use pip_accel_store::{Object, StoreError};
 use serde::{Deserialize, Serialize};
 
+use super::as_of::AsOf;
 use crate::lock::AllowedFormats;
 use crate::lock::LockedBuild;
 use crate::python::requirement::is_same;
@@ -16,7 +17,8 @@ use crate::python::sdist::UnpackedSdist;
 use crate::realize::engine::{Engine, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::{Pin, PinKey, Selection};
-use crate::resolve::resolve_build_requirements;
+use crate::resolve::{ResolveRequest, resolve_build_requirements};
+use crate::session::Session;
 
 /// Namespace of the remembered build requirements.
 const MEMO: &str = "build-requirements/1";
@@ -33,7 +35,7 @@ pub fn build_lock_of(
         .select(markers)
         .into_iter()
         .filter_map(|requirement| {
-            // Build requirements that name a file instead of a release have no version to be locked by.
+            // Always there: a lock that names a file or URL here is refused.
             let version = requirement.version?;
             Some(LockedBuildRequirement { name: requirement.name?, version, hashes: requirement.hashes })
         })
@@ -72,24 +74,40 @@ impl RequirementTrees {
     }
 }
 
-fn memo_key(engine: &Engine, selection: &Selection) -> [u8; 32] {
+impl LockedBuildRequirement {
+    /// What is wanted when this is built with.
+    pub(super) fn pin(&self) -> Pin {
+        Pin {
+            name: self.name.clone(),
+            version: Some(self.version.clone()),
+            hashes: self.hashes.clone(),
+            direct: None,
+            // The lock's --no-binary speaks of what is installed; build requirements come as wheels where they can.
+            formats: AllowedFormats { wheels: true, sdists: true },
+        }
+    }
+}
+
+fn memo_key(session: &Session, selection: &Selection) -> [u8; 32] {
     let mut encoder = Encoder::for_domain("pip-accel/build-requirements-memo/1");
-    encoder.bytes(selection.sha256.as_bytes()).bytes(engine.session.interpreter_identity().as_bytes());
+    encoder.bytes(selection.sha256.as_bytes()).bytes(session.interpreter_identity().as_bytes());
     encoder.finish()
 }
 
 /// The requirements that the lock or an earlier build fixed (then `true`: nothing is missing), else those
-/// that `pyproject.toml` names, resolved now.
-pub(super) async fn remembered_or_static(
+/// that `pyproject.toml` names, resolved now. Those of a day are not what an earlier build fixed.
+pub(super) async fn fixed_or_static(
     engine: &Arc<Engine>,
     pin: &Pin,
-    selection: &Selection,
-    sdist: &UnpackedSdist,
+    (selection, sdist): (&Selection, &UnpackedSdist),
+    as_of: Option<&AsOf>,
 ) -> Result<(RequirementTrees, bool), ObtainError> {
-    if let Some(locked) = fixed(engine, pin, selection)? {
+    if as_of.is_none()
+        && let Some(locked) = fixed(engine, pin, selection)?
+    {
         return Ok((trees(engine, (pin, selection), locked).await?, true));
     }
-    let locked = resolve(engine, pin, &sdist.build_system.requires).await?;
+    let locked = resolve(engine, pin, &sdist.build_system.requires, as_of).await?;
     Ok((trees(engine, (pin, selection), locked).await?, false))
 }
 
@@ -101,39 +119,56 @@ fn fixed(
     if let Some(locked) = engine.build_lock(pin) {
         return Ok(Some(locked));
     }
-    let memo = engine.session.store.memo_get(MEMO, &memo_key(engine, selection)).map_err(store_error(pin))?;
+    remembered_requirements(&engine.session, selection).map_err(store_error(pin))
+}
+
+/// What the requirements of building `selection` were resolved to here.
+pub(super) fn remembered_requirements(
+    session: &Session,
+    selection: &Selection,
+) -> Result<Option<Vec<LockedBuildRequirement>>, StoreError> {
+    let memo = session.store.memo_get(MEMO, &memo_key(session, selection))?;
     Ok(memo.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// Adds what the backend asked for and remembers the whole.
+/// Adds what the backend asked for.
 pub(super) async fn with_more(
     engine: &Arc<Engine>,
     pin: &Pin,
-    selection: &Selection,
-    (sdist, have, more): (&UnpackedSdist, RequirementTrees, Vec<String>),
+    (selection, sdist): (&Selection, &UnpackedSdist),
+    (have, more): (RequirementTrees, Vec<String>),
+    as_of: Option<&AsOf>,
 ) -> Result<RequirementTrees, ObtainError> {
-    let trees = if more.is_empty() {
-        have
-    } else {
-        let mut requirements = sdist.build_system.requires.clone();
-        requirements.extend(more);
-        let locked = resolve(engine, pin, &requirements).await?;
-        trees(engine, (pin, selection), locked).await?
-    };
+    if more.is_empty() {
+        return Ok(have);
+    }
+    let mut requirements = sdist.build_system.requires.clone();
+    requirements.extend(more);
+    let locked = resolve(engine, pin, &requirements, as_of).await?;
+    trees(engine, (pin, selection), locked).await
+}
+
+/// Remembers what the requirements of building `selection` were resolved to.
+pub(super) fn remember(
+    engine: &Engine,
+    pin: &Pin,
+    selection: &Selection,
+    trees: &RequirementTrees,
+) -> Result<(), ObtainError> {
     let value = serde_json::to_vec(&trees.locked()).expect("requirements have no map with odd keys");
-    engine.session.store.memo_put(MEMO, &memo_key(engine, selection), &value).map_err(store_error(pin))?;
-    Ok(trees)
+    engine.session.store.memo_put(MEMO, &memo_key(&engine.session, selection), &value).map_err(store_error(pin))
 }
 
 async fn resolve(
     engine: &Arc<Engine>,
     pin: &Pin,
     requirements: &[String],
+    as_of: Option<&AsOf>,
 ) -> Result<Vec<LockedBuildRequirement>, ObtainError> {
     if requirements.is_empty() {
         return Ok(Vec::new());
     }
-    resolve_build_requirements(engine, pin, requirements).await
+    resolve_build_requirements(engine, ResolveRequest { pin, requirements, as_of }).await
 }
 
 async fn trees(
@@ -146,14 +181,7 @@ async fn trees(
     let mut work = tokio::task::JoinSet::new();
     for (position, requirement) in locked.iter().enumerate() {
         let engine = Arc::clone(engine);
-        let pin = Pin {
-            name: requirement.name.clone(),
-            version: Some(requirement.version.clone()),
-            hashes: requirement.hashes.clone(),
-            direct: None,
-            // The lock's --no-binary speaks of what is installed; build requirements come as wheels where they can.
-            formats: AllowedFormats { wheels: true, sdists: true },
-        };
+        let pin = requirement.pin();
         work.spawn(async move { engine.tree(&pin, Some(build)).await.map(|obtained| (position, obtained.object)) });
     }
     let mut objects = Vec::with_capacity(locked.len());

@@ -8,8 +8,10 @@
 //! 3. their trees as an environment of links, mounted read-only (`hooks`);
 //! 4. `get_requires_for_build_wheel`, which may add requirements and repeat 2 and 3 (`inputs`);
 //! 5. the recipe; if a realisation of it exists nothing is built;
-//! 6. `build_wheel`, then the wheel is unpacked, checked and published like any other.
+//! 6. `build_wheel`, then the wheel is unpacked, checked and published like any other;
+//! 7. if it failed because its requirements are too new for it (`too_new`), once more with older ones (`as_of`).
 
+mod as_of;
 mod confinement;
 mod failure;
 mod hooks;
@@ -17,7 +19,9 @@ mod inputs;
 mod place;
 mod recipe;
 mod single;
+mod too_new;
 mod unconfined;
+mod unlocked;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,24 +29,28 @@ use std::time::Instant;
 
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::encode::Encoder;
-use pip_accel_schema::manifest::Provenance;
+use pip_accel_schema::manifest::{EntryPath, Provenance};
 use pip_accel_schema::name::PackageVersion;
 use pip_accel_schema::recipe::Recipe;
 use pip_accel_schema::store_path::{ObjectId, StorePath};
 use pip_accel_schema::wheel::WheelFileName;
 use pip_accel_store::{NewObject, Object, Scratch, StoreError};
 
+pub(crate) use as_of::AsOf;
 pub(crate) use confinement::Confinement;
+pub(crate) use failure::ending;
 pub use failure::{BuildFailure, BuildStatus};
 pub use inputs::{LockedBuildRequirement, RequirementTrees, build_lock_of};
 pub use recipe::{BuildLockOf, remembered_recipe, sandbox_policy};
 pub use single::{BuildTarget, BuildTargetError, build_one};
+pub use unlocked::{UnlockedBuild, UnlockedBuilds, unlocked_builds};
 
 use crate::event::Event;
 use crate::index::PublishedFile;
 use crate::python::interpreter::supports_builds;
 use crate::python::requirement::satisfies_pin;
 use crate::python::sdist::{UnpackedSdist, unpack_sdist};
+use crate::python::wheel::{ForeignPaths, PathSet};
 use crate::realize::engine::{Engine, How, Obtained, joined, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::{Pin, PinKey, Selection};
@@ -115,13 +123,36 @@ struct Build<'a> {
 
 impl Build<'_> {
     async fn run(&self) -> Result<Obtained, ObtainError> {
+        match self.attempt(None).await {
+            Err(ObtainError::Build(failure)) => self.with_older_requirements(failure).await,
+            result => result,
+        }
+    }
+
+    /// The build with the newest requirements, or with those of a day.
+    async fn attempt(&self, as_of: Option<&AsOf>) -> Result<Obtained, ObtainError> {
         let session = &self.engine.session;
         let scratch = session.store.scratch("build").map_err(store_error(self.pin))?;
         let sdist = self.unpack(&scratch).await?;
         self.check_name(&sdist)?;
         let version = self.pin.version.clone().or_else(|| sdist.metadata.as_ref().map(|told| told.version.clone()));
         let place = BuildPlace::new(self.engine, self.pin, version, (&scratch, &sdist))?;
-        let (inputs, recipe) = self.inputs(&place, &sdist).await?;
+        let (inputs, recipe) = self.inputs(&place, &sdist, as_of).await?;
+        let obtained = self.tree(&place, &inputs, recipe).await?;
+        if as_of.is_some() {
+            // Not before it is known that they serve.
+            inputs::remember(self.engine, self.pin, self.selection, &inputs)?;
+        }
+        Ok(obtained)
+    }
+
+    async fn tree(
+        &self,
+        place: &BuildPlace<'_>,
+        inputs: &RequirementTrees,
+        recipe: Recipe,
+    ) -> Result<Obtained, ObtainError> {
+        let session = &self.engine.session;
         if let Some(object) = realised(session, &recipe).map_err(store_error(self.pin))? {
             self.remember(&recipe).map_err(store_error(self.pin))?;
             return Ok(Obtained { object, how: How::Store });
@@ -129,8 +160,8 @@ impl Build<'_> {
         if self.only_inputs {
             return Ok(Obtained { object: self.source.clone(), how: How::Fetched });
         }
-        let wheel = self.build_wheel(&place, &inputs).await?;
-        let object = self.import(&wheel, &place, recipe).await?;
+        let wheel = self.build_wheel(place, inputs).await?;
+        let object = self.import(&wheel, place, recipe).await?;
         Ok(Obtained { object, how: How::Built })
     }
 
@@ -180,14 +211,20 @@ impl Build<'_> {
         &self,
         place: &BuildPlace<'_>,
         sdist: &UnpackedSdist,
+        as_of: Option<&AsOf>,
     ) -> Result<(RequirementTrees, Recipe), ObtainError> {
         let session = &self.engine.session;
-        let (trees, complete) = inputs::remembered_or_static(self.engine, self.pin, self.selection, sdist).await?;
+        let source = (self.selection, sdist);
+        let (trees, complete) = inputs::fixed_or_static(self.engine, self.pin, source, as_of).await?;
         let trees = if complete {
             trees
         } else {
             let more = hooks::required_by_backend(place, &trees).await?;
-            inputs::with_more(self.engine, self.pin, self.selection, (sdist, trees, more)).await?
+            let trees = inputs::with_more(self.engine, self.pin, source, (trees, more), as_of).await?;
+            if as_of.is_none() {
+                inputs::remember(self.engine, self.pin, self.selection, &trees)?;
+            }
+            trees
         };
         let version = place.label_version();
         let recipe = recipe::of(session, (&self.pin.name, &version), &self.selection.sha256, &trees);
@@ -230,7 +267,8 @@ impl Build<'_> {
             let reason = format!("it made `{file_name}`, which this interpreter can't use");
             return Err(place.failure(BuildStatus::BadResult, reason));
         }
-        let imported = self.engine.import(&file_name, &parsed, wheel.to_owned()).await;
+        let paths = Arc::new(place.foreign_paths());
+        let imported = self.engine.import(&file_name, &parsed, wheel.to_owned(), Some(Arc::clone(&paths))).await;
         let (tree, imported) = imported.map_err(|error| match &error {
             // Only what the wheel itself is to blame for is the build's failure; a full disk is not.
             ObtainError::Wheel { source, .. } if !source.is_of_the_store() => {
@@ -244,6 +282,10 @@ impl Build<'_> {
         if metadata.name != self.pin.name || !same_version {
             let found = format!("it made a wheel of `{}=={}`, not of `{}`", metadata.name, metadata.version, self.pin);
             return Err(place.failure(BuildStatus::BadResult, found));
+        }
+        let noticed = describe_foreign(&paths, &imported.foreign);
+        if !noticed.is_empty() {
+            place.notice(&noticed);
         }
         let bytecode_tag = session.python.interpreter.bytecode_tag.clone();
         let system_inputs = untraced_system_inputs();
@@ -259,7 +301,26 @@ impl Build<'_> {
         };
         let objects = self.engine.publish(self.pin, vec![new]).await?;
         self.remember(&recipe).map_err(store_error(self.pin))?;
-        place.succeeded(recipe.id())?;
+        place.succeeded(recipe.id(), &noticed)?;
         Ok(objects.into_iter().next().expect("publishing returns an object for each it was given"))
     }
+}
+
+/// Files that a notice lists; the rest is counted.
+const FOREIGN_FILES_SHOWN: usize = 3;
+
+/// Which paths of a build its wheel holds, and where; empty when there are none.
+fn describe_foreign(paths: &ForeignPaths, found: &[(EntryPath, PathSet)]) -> String {
+    if found.is_empty() {
+        return String::new();
+    }
+    let all = found.iter().fold(PathSet::default(), |all, (_, set)| all.union(*set));
+    let named = |names: Vec<String>| names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let all = named(paths.paths(all).iter().map(|path| path.display().to_string()).collect());
+    let files = named(found.iter().take(FOREIGN_FILES_SHOWN).map(|(path, _)| path.to_string()).collect());
+    let more = match found.len().saturating_sub(FOREIGN_FILES_SHOWN) {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    format!("paths of the build, which mean nothing later, are in its files: {all} in {files}{more}")
 }

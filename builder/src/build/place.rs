@@ -18,6 +18,7 @@ use super::inputs::RequirementTrees;
 use crate::environment::{EnvironmentRequest, PackageTree, Replace, realize_environment};
 use crate::event::Event;
 use crate::python::sdist::UnpackedSdist;
+use crate::python::wheel::ForeignPaths;
 use crate::realize::engine::{Engine, store_error};
 use crate::realize::environment_python;
 use crate::realize::error::ObtainError;
@@ -212,13 +213,38 @@ impl<'a> BuildPlace<'a> {
         }
     }
 
-    /// Closes the log of a build that went well.
-    pub(super) fn succeeded(&self, recipe: RecipeId) -> Result<(), ObtainError> {
+    /// The paths that are this build's alone, and must not be in its wheel.
+    pub(super) fn foreign_paths(&self) -> ForeignPaths {
+        let options = &self.engine.session.options;
+        let store = self.engine.session.store.root();
+        // What else is in the folder has names that the world is full of: `/build/lib`.
+        let mut paths = vec![self.inner("src"), self.inner("out"), self.seen.environments.clone()];
+        paths.extend([store.to_owned(), self.scratch.path().to_owned()]);
+        paths.extend(store.canonicalize());
+        // A build in the sandbox knows nothing of a home, and root's is in many a manual.
+        let is_told = |home: &&PathBuf| options.sandbox == SandboxChoice::None || home.as_path() != Path::new("/root");
+        paths.extend(options.home.iter().filter(is_told).cloned());
+        ForeignPaths::new(paths)
+    }
+
+    /// Says what was noticed about a build that goes well otherwise, here and at the end of its log.
+    pub(super) fn notice(&self, text: &str) {
+        self.engine.session.report(Event::Warning(format!("{}: {text}", self.pin)));
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = &mut log.writer
+            && let Err(error) = writeln!(writer, "pip-accel: {text}")
+        {
+            tracing::warn!(%error, "a line of a build's log is lost");
+        }
+    }
+
+    /// Closes the log of a build that went well; `noticed` may be empty.
+    pub(super) fn succeeded(&self, recipe: RecipeId, noticed: &str) -> Result<(), ObtainError> {
         let writer = self.log.lock().unwrap_or_else(PoisonError::into_inner).writer.take();
         match writer {
             None => Ok(()),
             Some(writer) => {
-                writer.finish(self.summary("built", "", Some(recipe))).map_err(store_error(self.pin)).map(drop)
+                writer.finish(self.summary("built", noticed, Some(recipe))).map_err(store_error(self.pin)).map(drop)
             }
         }
     }

@@ -119,6 +119,24 @@ impl IndexClient {
         cell.get_or_try_init(|| self.ask(name)).await.cloned()
     }
 
+    /// The settings for a program that reads neither netrc nor the keyring: each URL with the credentials that a
+    /// request of this client would carry.
+    ///
+    /// # Errors
+    /// When the netrc file can't be read.
+    pub(crate) async fn settings_with_credentials(&self) -> Result<IndexSettings, IndexError> {
+        let mut settings = self.transport.settings().clone();
+        let pages = settings.find_links.iter_mut().filter_map(|place| match place {
+            FindLinks::Url(url) => Some(url),
+            FindLinks::Path(_) => None,
+        });
+        for url in settings.index_url.iter_mut().chain(&mut settings.extra_index_urls).chain(pages) {
+            let failed = |source| IndexError::Request { url: url.clone().into(), source: RequestError::Setup(source) };
+            *url = self.transport.with_credentials(url).await.map_err(failed)?;
+        }
+        Ok(settings)
+    }
+
     async fn ask(&self, name: &PackageName) -> Result<Files, IndexError> {
         let from_indexes = join_all(self.indexes.iter().map(|index| self.ask_index(index, name)));
         let from_places = join_all(self.find_links.iter().map(|(place, cell)| self.find_links(place, cell)));

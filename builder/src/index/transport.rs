@@ -181,6 +181,11 @@ impl Transport {
         Self { settings, clients, credentials: OnceCell::new(), permits }
     }
 
+    /// What it was made from.
+    pub(super) const fn settings(&self) -> &IndexSettings {
+        &self.settings
+    }
+
     /// The failures so far of a request that is about to begin.
     pub(super) fn back_off(&self) -> BackOff {
         BackOff::new(self.settings.retry_delay, self.settings.retries.min(RETRIES_MAX))
@@ -230,6 +235,19 @@ impl Transport {
                 Err(error) => wait_or_give_up(error, &mut back_off).await?,
             }
         }
+    }
+
+    /// `url` with the credentials that a request for it would carry.
+    pub(super) async fn with_credentials(&self, url: &Url) -> Result<Url, SetupError> {
+        let is_http = matches!(url.scheme(), "http" | "https");
+        let Some(auth) = (if is_http { self.credentials().await?.for_url(url).await } else { None }) else {
+            return Ok(url.clone());
+        };
+        let mut target = strip_credentials(url.clone());
+        // Both setters fail only for URLs without a host, and HTTP URLs have one.
+        let _has_a_host = target.set_username(&auth.user);
+        let _has_a_host = target.set_password(Some(auth.password.as_str()).filter(|password| !password.is_empty()));
+        Ok(target)
     }
 
     async fn credentials(&self) -> Result<&Credentials, SetupError> {

@@ -132,6 +132,10 @@ pub enum ProblemKind {
     Constrained { name: PackageName, version: String, constraint: String, other: Span },
     #[error("a constraint must be a name and versions")]
     Constraint,
+    #[error(
+        "`{location}` is a file or URL, and a `#: build` line takes releases only: `NAME==VERSION --hash=sha256:…`"
+    )]
+    BuildDirect { location: String },
     #[error("the build of {name} {version} is locked differently at {other}")]
     BuildContradiction { name: PackageName, version: PackageVersion, other: Span },
 }

@@ -16,8 +16,9 @@ use std::sync::Arc;
 use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::interpreter::MarkerVariables;
-use pip_accel_schema::lock_file::BuildLock;
+use pip_accel_schema::lock_file::{BuildLock, RequirementTarget};
 use pip_accel_schema::name::{PackageName, PackageVersion};
+use pip_accel_schema::requirement::excerpt;
 
 pub use error::{IncludeProblem, LockError, LockProblem, ProblemKind, Span};
 pub use options::{AllowedFormats, FindLinks, FormatControl, LockOptions, SourceUrl};
@@ -209,11 +210,18 @@ fn lock_builds(builds: Vec<(BuildLock, Span)>, problems: &mut Vec<LockProblem>) 
     let mut locked: Vec<LockedBuild> = Vec::with_capacity(builds.len());
     for (build, span) in builds {
         let file = Arc::clone(&span.file);
-        let raw = build.requirements.into_iter().map(|requirement| {
+        let mut raw = Vec::with_capacity(build.requirements.len());
+        for requirement in build.requirements {
             let span = Span { file: Arc::clone(&file), line: requirement.line };
-            read::RawRequirement { requirement, span }
-        });
-        let requirements = check::merge(check::lock_all(raw.collect(), problems), true, problems);
+            match &requirement.target {
+                RequirementTarget::Direct { location, .. } => {
+                    let kind = ProblemKind::BuildDirect { location: excerpt(location) };
+                    problems.push(LockProblem { span, kind });
+                }
+                _ => raw.push(read::RawRequirement { requirement, span }),
+            }
+        }
+        let requirements = check::merge(check::lock_all(raw, problems), true, problems);
         let build = LockedBuild { name: build.name, version: build.version, requirements, span };
         let known = locked
             .iter()

@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::python::testing::marker_variables as variables;
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -50,22 +51,6 @@ fn refusal(text: &str) -> String {
 
 fn names(requirements: &[LockedRequirement]) -> Vec<String> {
     requirements.iter().map(LockedRequirement::to_string).collect()
-}
-
-fn variables(python_version: &str) -> MarkerVariables {
-    MarkerVariables {
-        os_name: "posix".to_owned(),
-        sys_platform: "linux".to_owned(),
-        platform_machine: "x86_64".to_owned(),
-        platform_python_implementation: "CPython".to_owned(),
-        platform_release: "6.1".to_owned(),
-        platform_system: "Linux".to_owned(),
-        platform_version: "#1".to_owned(),
-        python_version: python_version.to_owned(),
-        python_full_version: format!("{python_version}.1"),
-        implementation_name: "cpython".to_owned(),
-        implementation_version: format!("{python_version}.1"),
-    }
 }
 
 #[test]
@@ -244,6 +229,19 @@ fn options_and_variables() {
     assert_eq!(url.expose(), "https://s3cret@h/u-1.zip");
     let none = self::lock("-i https://h\n--no-index\n--extra-index-url https://h\n");
     assert!(none.options.no_index && none.options.index_url.is_none() && none.options.extra_index_urls.is_empty());
+}
+
+#[test]
+fn build_locks_take_releases_only() {
+    for (line, shown) in [
+        ("b @ https://user:secret@h.example/b-1.0-py3-none-any.whl --hash=sha256:A", "https://****@h.example/b-1.0"),
+        ("b @ file:///b-1.0.tar.gz --hash=sha256:A", "`file:///b-1.0.tar.gz`"),
+        ("./b-1.0-py3-none-any.whl --hash=sha256:A", "`./b-1.0-py3-none-any.whl`"),
+    ] {
+        let message = refusal(&format!("a==1 --hash=sha256:A\n#: build a==1\n#:   {line}\n"));
+        assert!(message.contains("r.lock:3: `") && message.contains(shown), "{message}");
+        assert!(message.contains("`NAME==VERSION --hash=sha256:…`") && !message.contains("secret"), "{message}");
+    }
 }
 
 #[test]

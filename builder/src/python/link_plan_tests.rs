@@ -1,13 +1,20 @@
 //! Plans of packages as they are published.
 
 use super::*;
+use crate::python::wheel::PathSet;
 
 fn file(path: &str) -> TreeFile {
     let file_trait = match path {
         _ if path.contains(".so") => FileTrait::Elf,
         _ => FileTrait::None,
     };
-    TreeFile { path: EntryPath::parse(path).expect("a path"), size: 1, executable: false, file_trait }
+    TreeFile {
+        path: EntryPath::parse(path).expect("a path"),
+        size: 1,
+        executable: false,
+        file_trait,
+        foreign: PathSet::default(),
+    }
 }
 
 /// The plan for `paths` below `site/`; `inits` are those that declare a namespace, `elf` has search paths.

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
+use pip_accel_schema::interpreter::MarkerVariables;
 use pip_accel_store::{Access, Clock, Durability, OpenOptions, Protect, Store};
 use sha2::{Digest, Sha256};
 
@@ -260,4 +261,21 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut encoder, bytes).expect("memory");
     encoder.finish().expect("memory")
+}
+
+/// What markers see on Linux with CPython of this version (`3.11`).
+pub(crate) fn marker_variables(python_version: &str) -> MarkerVariables {
+    MarkerVariables {
+        os_name: "posix".to_owned(),
+        sys_platform: "linux".to_owned(),
+        platform_machine: "x86_64".to_owned(),
+        platform_python_implementation: "CPython".to_owned(),
+        platform_release: "6.1".to_owned(),
+        platform_system: "Linux".to_owned(),
+        platform_version: "#1".to_owned(),
+        python_version: python_version.to_owned(),
+        python_full_version: format!("{python_version}.1"),
+        implementation_name: "cpython".to_owned(),
+        implementation_version: format!("{python_version}.1"),
+    }
 }

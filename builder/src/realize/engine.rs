@@ -25,7 +25,7 @@ use crate::lock::LockedBuild;
 use crate::python::bytecode::BytecodePool;
 use crate::python::metadata::CoreMetadata;
 use crate::python::requirement::satisfies_pin;
-use crate::python::wheel::{ImportOptions, ImportedWheel, import_wheel};
+use crate::python::wheel::{ForeignPaths, ImportOptions, ImportedWheel, UnpackOptions, import_wheel};
 use crate::session::Session;
 
 /// A tree and how it was come by.
@@ -197,7 +197,7 @@ impl Engine {
             .parse()
             .map_err(|source| ObtainError::WheelName { pin: pin.to_string(), source: Arc::new(source) })?;
         let (archive, source) = self.source_archive(pin, selection, published).await?;
-        let (tree, imported) = self.import(&selection.file_name, &file_name, archive).await?;
+        let (tree, imported) = self.import(&selection.file_name, &file_name, archive, None).await?;
         check_identity(pin, selection, &imported.metadata)?;
         for warning in &imported.warnings {
             self.session.report(Event::Warning(format!("{}: {warning}", selection.file_name)));
@@ -223,12 +223,13 @@ impl Engine {
         Ok(Obtained { object, how: How::Fetched })
     }
 
-    /// Unpacks a wheel and compiles its bytecode, bounded by the processors.
+    /// Unpacks a wheel, looks for `foreign_paths` in it and compiles its bytecode, bounded by the processors.
     pub(crate) async fn import(
         self: &Arc<Self>,
         display_name: &str,
         file_name: &WheelFileName,
         archive: PathBuf,
+        foreign_paths: Option<Arc<ForeignPaths>>,
     ) -> Result<(TreeWriter, ImportedWheel), ObtainError> {
         let permit = self.permits.acquire(Place::Processor).await;
         let engine = Arc::clone(self);
@@ -240,7 +241,8 @@ impl Engine {
                 .new_tree()
                 .map_err(|source| ObtainError::Store { pin: name.clone(), source: Arc::new(source) })?;
             let _running = engine.work.begin(Activity::Unpack);
-            let options = ImportOptions { bytecode: Some(engine.bytecode()), ..ImportOptions::default() };
+            let unpack = UnpackOptions { foreign_paths: foreign_paths.as_deref(), ..UnpackOptions::default() };
+            let options = ImportOptions { bytecode: Some(engine.bytecode()), unpack };
             let imported = import_wheel(&archive, &wheel, &tree, &options)
                 .map_err(|source| ObtainError::Wheel { file_name: name, source: Arc::new(source) })?;
             Ok((tree, imported))

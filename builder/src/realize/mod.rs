@@ -35,6 +35,7 @@ use pip_accel_store::{Access, KeyLock, NewRoot, Object, Root, RootKind, Store, S
 
 pub use fetch::{FetchReport, fetch};
 pub use plan::{Plan, PlannedPackage};
+pub(crate) use select::remembered as remembered_selection;
 
 use crate::build::sandbox_policy;
 use crate::environment::{self, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree};

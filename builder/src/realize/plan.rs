@@ -36,7 +36,7 @@ impl Plan {
         self.packages.iter().filter(|package| package.object.is_some()).count()
     }
 
-    pub(super) fn make(session: &Session, lock: &LoadedLock) -> Result<Self, RealizeError> {
+    pub(crate) fn make(session: &Session, lock: &LoadedLock) -> Result<Self, RealizeError> {
         let selected = lock.select(&session.python.interpreter.markers).map_err(RealizeError::Lock)?;
         let mut packages = Vec::with_capacity(selected.len());
         for requirement in selected {

@@ -2,6 +2,8 @@
 //!
 //! Resolution is not this tool's trade. It is a [`Resolver`] that runs another program; today [`uv::Uv`].
 
+mod access;
+mod input;
 mod uv;
 
 use std::future::Future;
@@ -11,11 +13,11 @@ use std::sync::Arc;
 
 use pip_accel_schema::lock_file::LockSyntaxError;
 
-use crate::build::LockedBuildRequirement;
+use crate::build::{AsOf, LockedBuildRequirement};
+use crate::python::requirement::RequirementError;
 use crate::realize::engine::Engine;
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
-use crate::sandbox::SandboxError;
 
 /// Why requirements could not be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +30,24 @@ pub enum ResolveError {
         /// Its last lines.
         output: String,
     },
-    /// The sandbox failed.
-    #[error("the resolver can't run in the sandbox")]
-    Sandbox(#[from] SandboxError),
+    /// The sdist requires something that is no requirement.
+    #[error("a build requirement can't be read")]
+    Requirement(#[from] RequirementError),
+    /// The sdist requires a file instead of a release.
+    #[error("`{requirement}` is a file or URL, and build requirements are releases of an index")]
+    Url {
+        /// The requirement, without credentials.
+        requirement: String,
+    },
+    /// There is no solution of wheels alone, and nothing may be run beside credentials.
+    #[error(
+        "no solution among wheels, and the resolver runs no sdist while it has the credentials of an index or proxy:\n\
+         {output}"
+    )]
+    NotBuilt {
+        /// Its last lines.
+        output: String,
+    },
     /// A file of the exchange with the resolver failed.
     #[error("cannot use `{path}`")]
     Io {
@@ -55,8 +72,10 @@ pub enum ResolveError {
 pub(crate) struct ResolveRequest<'a> {
     /// The package whose build needs it.
     pub pin: &'a Pin,
-    /// PEP 508 requirements.
+    /// PEP 508 requirements; a [`Resolver`] gets them checked, without markers and URLs.
     pub requirements: &'a [String],
+    /// Only what was published until the end of this day may be used.
+    pub as_of: Option<&'a AsOf>,
 }
 
 /// The future of a resolution.
@@ -69,14 +88,19 @@ pub(crate) trait Resolver: Send + Sync {
     fn resolve<'a>(&'a self, engine: &'a Arc<Engine>, request: ResolveRequest<'a>) -> Resolving<'a>;
 }
 
-/// Resolves the build requirements of `pin` with the session's resolver.
+/// Resolves the build requirements of a package with the session's resolver.
 pub(crate) async fn resolve_build_requirements(
     engine: &Arc<Engine>,
-    pin: &Pin,
-    requirements: &[String],
+    request: ResolveRequest<'_>,
 ) -> Result<Vec<LockedBuildRequirement>, ObtainError> {
+    let ResolveRequest { pin, as_of, .. } = request;
+    let requirements = input::lines(request.requirements, &engine.session.python.interpreter.markers)
+        .map_err(|source| ObtainError::Resolve { pin: pin.to_string(), source: Arc::new(source) })?;
+    if requirements.is_empty() {
+        return Ok(Vec::new());
+    }
     if engine.session.options.offline {
         return Err(ObtainError::OfflineResolution { pin: pin.to_string(), requirements: requirements.join(", ") });
     }
-    uv::Uv.resolve(engine, ResolveRequest { pin, requirements }).await
+    uv::Uv.resolve(engine, ResolveRequest { pin, requirements: &requirements, as_of }).await
 }

@@ -1,27 +1,31 @@
 //! Resolution by uv's command line, in a sandbox that has the network but no home and nothing of the store.
 //!
 //! uv comes as a wheel through this store like any other package, at one version and by hash, unless the user names
-//! a program. It reads metadata, and for sdists runs their build backends: hence the sandbox. Index URLs may hold
-//! passwords and therefore go through the environment, never through arguments that other users can read.
+//! a program. It reads metadata. For sdists it would run their build backends, with the network and beside the
+//! passwords it is given: it first looks for a solution of wheels alone, and what an sdist says is asked only when there
+//! is none and nothing is secret. Index URLs may hold passwords and therefore go through the environment, never through
+//! arguments that other users can read.
 
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::link_plan::SCRIPTS_FOLDER;
 use pip_accel_schema::lock_file::{self, LockItem, RequirementTarget};
 
+use super::access::Access;
 use super::{ResolveError, ResolveRequest, Resolver, Resolving};
-use crate::build::{Confinement, LockedBuildRequirement};
+use crate::build::{Confinement, LockedBuildRequirement, ending};
 use crate::index::{FindLinks, IndexSettings};
 use crate::lock::AllowedFormats;
 use crate::realize::engine::{Engine, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
 use crate::realize::schedule::Place;
-use crate::sandbox::{Bind, LastLines, Network, SandboxSpec, SandboxStatus};
+use crate::sandbox::{Bind, LastLines, Network, SandboxError, SandboxSpec, SandboxStatus};
 
 /// The version that is fetched.
 const UV_VERSION: &str = "0.13.9";
@@ -34,6 +38,10 @@ const UV_WHEELS: [&str; 2] = [
 
 /// Largest answer read; a hundred pins with all their hashes have 200 kB.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// Longest run of the resolver, whatever a build may take: a hundred names take a second, and the backends of a few
+/// sdists seconds more. For sdists that need each other to be built it waits for ever.
+const RUN_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// Lines of the resolver's output that an error shows.
 const OUTPUT_LINES: usize = 20;
@@ -53,37 +61,160 @@ async fn resolve(
     request: ResolveRequest<'_>,
 ) -> Result<Vec<LockedBuildRequirement>, ObtainError> {
     let program = program(engine).await?;
-    let scratch = engine.session.store.scratch("resolve").map_err(store_error(request.pin))?;
-    let failed = |source| ObtainError::Resolve { pin: request.pin.to_string(), source: Arc::new(source) };
-    let paths = Paths::new(engine, scratch.path());
-    let exchange = scratch.path().join("exchange");
-    let input = exchange.join("requirements.in");
-    let output = exchange.join("requirements.lock");
-    let write = || {
-        std::fs::create_dir(&exchange)?;
-        std::fs::write(&input, request.requirements.join("\n"))
+    let access = Access::of(engine, request.pin).await?;
+    let job = Job { engine, program, access, request };
+    let (status, output) = match job.attempt(Sdists::Forbidden).await? {
+        Answer::Solved(locked) => return Ok(locked),
+        Answer::Failed { status: NO_SOLUTION, output } if job.access.holds_credentials() => {
+            return Err(job.failed(ResolveError::NotBuilt { output }));
+        }
+        Answer::Failed { status: NO_SOLUTION, .. } => match job.attempt(Sdists::Run).await? {
+            Answer::Solved(locked) => return Ok(locked),
+            Answer::Failed { status, output } => (status, output),
+        },
+        Answer::Failed { status, output } => (status, output),
     };
-    write().map_err(|source| failed(ResolveError::Io { path: input.clone(), source }))?;
-    let spec = spec(engine, &program, &paths, &exchange);
-    let mut last_lines = LastLines::new(OUTPUT_LINES);
-    let confinement = Confinement::of(&engine.session)
-        .await
-        .map_err(|source| ObtainError::NoSandbox { pin: request.pin.to_string(), source: Arc::new(source) })?;
-    let _permit = engine.permits.acquire(Place::Sandbox).await;
-    let outcome = confinement
-        .run(&spec, &mut last_lines, engine.session.cancel.signal())
-        .await
-        .map_err(|source| ObtainError::Sandbox { pin: request.pin.to_string(), source: Arc::new(source) })?;
-    match outcome.status {
-        SandboxStatus::Exited { code: 0 } => {}
-        SandboxStatus::Cancelled => return Err(ObtainError::Cancelled { pin: request.pin.to_string() }),
-        status => {
-            let output = last_lines.lines().collect::<Vec<_>>().join("\n");
-            return Err(failed(ResolveError::NoSolution { status: format!("{status:?}"), output }));
+    let status = match status {
+        SandboxStatus::TimedOut { limit } | SandboxStatus::Silent { limit } => {
+            format!(
+                "it was ended after {} s; it does not end for sdists that need each other to be built",
+                limit.as_secs()
+            )
+        }
+        status => ending(&status, "it"),
+    };
+    Err(job.failed(ResolveError::NoSolution { status, output }))
+}
+
+/// How uv ends when it has seen all there is; other failures, of the network for one, end with 2.
+const NO_SOLUTION: SandboxStatus = SandboxStatus::Exited { code: 1 };
+
+/// Whether the resolver may run the backends of sdists to learn what they require.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sdists {
+    Forbidden,
+    Run,
+}
+
+/// What one run of the resolver gave.
+enum Answer {
+    Solved(Vec<LockedBuildRequirement>),
+    Failed { status: SandboxStatus, output: String },
+}
+
+/// One resolution.
+struct Job<'a> {
+    engine: &'a Arc<Engine>,
+    program: PathBuf,
+    access: Access,
+    request: ResolveRequest<'a>,
+}
+
+impl Job<'_> {
+    fn failed(&self, source: ResolveError) -> ObtainError {
+        ObtainError::Resolve { pin: self.request.pin.to_string(), source: Arc::new(source) }
+    }
+
+    async fn attempt(&self, sdists: Sdists) -> Result<Answer, ObtainError> {
+        let Self { engine, request, .. } = self;
+        let session = &engine.session;
+        let scratch = session.store.scratch("resolve").map_err(store_error(request.pin))?;
+        let paths = Paths::new(engine, scratch.path());
+        let exchange = scratch.path().join("exchange");
+        let (input, output) = (exchange.join("requirements.in"), exchange.join("requirements.lock"));
+        let write = || {
+            std::fs::create_dir(&exchange)?;
+            std::fs::write(&input, request.requirements.join("\n"))
+        };
+        write().map_err(|source| self.failed(ResolveError::Io { path: input.clone(), source }))?;
+        let spec = self.spec(&paths, &exchange, sdists);
+        let mut last_lines = LastLines::new(OUTPUT_LINES);
+        let confinement = Confinement::of(session)
+            .await
+            .map_err(|source| ObtainError::NoSandbox { pin: request.pin.to_string(), source: Arc::new(source) })?;
+        let _permit = engine.permits.acquire(Place::Sandbox).await;
+        let outcome = confinement
+            .run(&spec, &mut last_lines, session.cancel.signal())
+            .await
+            .map_err(|source| Confinement::failure(session, request.pin, self.without_secrets(source)))?;
+        match outcome.status {
+            SandboxStatus::Exited { code: 0 } => {}
+            SandboxStatus::Cancelled => return Err(ObtainError::Cancelled { pin: request.pin.to_string() }),
+            status => {
+                let output = self.access.redact(&last_lines.lines().collect::<Vec<_>>().join("\n"));
+                return Ok(Answer::Failed { status, output });
+            }
+        }
+        let text = read_answer(&output).map_err(|source| self.failed(ResolveError::Io { path: output, source }))?;
+        parse(&text).map(Answer::Solved).map_err(|error| self.failed(error))
+    }
+
+    /// The one error of a sandbox that repeats what ran in it.
+    fn without_secrets(&self, error: SandboxError) -> SandboxError {
+        match error {
+            SandboxError::Setup { message } => SandboxError::Setup { message: self.access.redact(&message) },
+            error => error,
         }
     }
-    let text = read_answer(&output).map_err(|source| failed(ResolveError::Io { path: output, source }))?;
-    parse(&text).map_err(failed)
+
+    fn spec(&self, paths: &Paths, exchange: &Path, sdists: Sdists) -> SandboxSpec {
+        let session = &self.engine.session;
+        let index = &self.access.index;
+        let mut read_only: Vec<Bind> = session.python.runtime_paths.iter().map(Bind::same).collect();
+        let places = index.find_links.iter().filter_map(local_directory);
+        let visible = places.chain(session.options.resolver_paths.clone()).chain(index.ca_file.clone());
+        read_only.extend(visible.filter(|path| path.exists() && !path.starts_with("/etc")).map(Bind::same));
+        let inner_program = if paths.program.as_os_str().is_empty() {
+            self.program.clone()
+        } else {
+            read_only.push(Bind::new(&self.program, &paths.program));
+            paths.program.clone()
+        };
+        let mut limits = session.options.limits.clone();
+        limits.wall_clock = limits.wall_clock.min(RUN_TIME_MAX);
+        SandboxSpec {
+            read_only,
+            writable: vec![Bind::new(exchange, &paths.exchange)],
+            tmpfs: Vec::new(),
+            environment: self.environment(&paths.cache),
+            working_directory: paths.exchange.clone(),
+            argv: self.argv(inner_program, paths, sdists),
+            stdin: None,
+            network: Network::Shared,
+            limits,
+        }
+    }
+
+    fn environment(&self, cache: &Path) -> Vec<(OsString, OsString)> {
+        let mut variables = environment(&self.access.index, &self.access.variables, cache);
+        variables.extend(self.request.as_of.map(|day| ("UV_EXCLUDE_NEWER".into(), day.as_str().into())));
+        variables
+    }
+
+    fn argv(&self, program: PathBuf, paths: &Paths, sdists: Sdists) -> Vec<OsString> {
+        let word = |text: &str| OsString::from(text);
+        let mut argv = vec![
+            program.into(),
+            word("pip"),
+            word("compile"),
+            paths.exchange.join("requirements.in").into(),
+            word("--output-file"),
+            paths.exchange.join("requirements.lock").into(),
+            word("--generate-hashes"),
+            word("--no-header"),
+            word("--no-annotate"),
+            word("--no-config"),
+            word("--python"),
+            self.engine.session.python.executable.clone().into(),
+        ];
+        if sdists == Sdists::Forbidden {
+            argv.push(word("--no-build"));
+        }
+        if self.access.index.index_url.is_none() {
+            argv.push(word("--no-index"));
+        }
+        argv
+    }
 }
 
 /// Reads what the resolver wrote; whatever ran there may have put anything in its place.
@@ -135,50 +266,6 @@ fn pinned_hashes() -> Vec<Sha256Digest> {
     hashes
 }
 
-fn spec(engine: &Engine, program: &Path, paths: &Paths, exchange: &Path) -> SandboxSpec {
-    let session = &engine.session;
-    let index = &session.options.index;
-    let mut read_only: Vec<Bind> = session.python.runtime_paths.iter().map(Bind::same).collect();
-    let places = index.find_links.iter().filter_map(local_directory);
-    let visible = places.chain(session.options.resolver_paths.clone()).chain(index.ca_file.clone());
-    read_only.extend(visible.filter(|path| path.exists() && !path.starts_with("/etc")).map(Bind::same));
-    let inner_program = if paths.program.as_os_str().is_empty() {
-        program.to_owned()
-    } else {
-        read_only.push(Bind::new(program, &paths.program));
-        paths.program.clone()
-    };
-    let word = |text: &str| OsString::from(text);
-    let mut argv = vec![
-        inner_program.into(),
-        word("pip"),
-        word("compile"),
-        paths.exchange.join("requirements.in").into(),
-        word("--output-file"),
-        paths.exchange.join("requirements.lock").into(),
-        word("--generate-hashes"),
-        word("--no-header"),
-        word("--no-annotate"),
-        word("--no-config"),
-        word("--python"),
-        session.python.executable.clone().into(),
-    ];
-    if index.index_url.is_none() {
-        argv.push(word("--no-index"));
-    }
-    SandboxSpec {
-        read_only,
-        writable: vec![Bind::new(exchange, &paths.exchange)],
-        tmpfs: Vec::new(),
-        environment: environment(index, &session.options.resolver_variables, &paths.cache),
-        working_directory: paths.exchange.clone(),
-        argv,
-        stdin: None,
-        network: Network::Shared,
-        limits: session.options.limits.clone(),
-    }
-}
-
 /// A place of this machine as the sandbox can show it: without links and `..`.
 fn local_directory(place: &FindLinks) -> Option<PathBuf> {
     let path = match place {
@@ -216,7 +303,7 @@ fn environment(index: &IndexSettings, passed: &[(String, String)], cache: &Path)
         .iter()
         .filter_map(|place| match (local_directory(place), place) {
             (Some(path), _) => Some(path.to_string_lossy().into_owned()),
-            (None, FindLinks::Url(url)) if url.scheme() != "file" => Some(url.to_string()),
+            (None, FindLinks::Url(url)) if url.scheme() != "file" => Some(url.as_str().replace(',', "%2C")),
             (None, _) => None,
         })
         .collect();

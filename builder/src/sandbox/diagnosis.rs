@@ -114,6 +114,15 @@ impl NoSandbox {
         }
     }
 
+    /// The reason behind a run for which no sandbox could be made; another error comes back.
+    pub(crate) fn behind(error: SandboxError) -> Result<Self, SandboxError> {
+        match error {
+            SandboxError::Setup { message } => Ok(Self::explain(&message, &KernelSwitches::read())),
+            SandboxError::Start { path, source } => Ok(Self::NotRunnable { path, source }),
+            error => Err(error),
+        }
+    }
+
     /// Names the reason behind a failed trial run.
     pub(super) fn explain(message: &str, switches: &KernelSwitches) -> Self {
         let message = message.trim().to_owned();

@@ -28,10 +28,8 @@ pub(super) fn run(context: &Context<'_>, args: &LogArgs) -> Result<Exit, Failure
     } else if args.list {
         for record in &records {
             let duration = seconds(std::time::Duration::from_millis(record.duration_ms));
-            context.ui.data(&format!(
-                "{}=={} {} in {duration}: {}",
-                record.name, record.version, record.status, record.reason
-            ));
+            let reason = if record.reason.is_empty() { String::new() } else { format!(": {}", record.reason) };
+            context.ui.data(&format!("{}=={} {} in {duration}{reason}", record.name, record.version, record.status));
         }
     } else {
         let mut reader = store.read_build_log(newest)?;

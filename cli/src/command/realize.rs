@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use pip_accel_builder::build::{UnlockedBuild, UnlockedBuilds, unlocked_builds};
 use pip_accel_builder::environment::CopyReason;
 use pip_accel_builder::lock::LoadedLock;
 use pip_accel_builder::realize::profile::Phases;
@@ -33,6 +34,10 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         show_plan(context, &plan);
         return Ok(Exit::Done);
     }
+    if args.print_build_lock {
+        print_build_lock(context, &unlocked_builds(&opened.session, &lock)?);
+        return Ok(Exit::Done);
+    }
     let request = RealizeRequest {
         destination: context.host.absolute(&args.venv),
         link_mode: configured_link_mode(&opened.settings),
@@ -44,7 +49,17 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     let result = realize::realize(&opened.session, &lock, &request);
     opened.progress.finish();
     let report = result?;
-    show(context, &report, &request, started);
+    // What is built once is not built again, and then there is no reason to speak of it every time.
+    let unlocked = if report.built > 0 { unlocked_builds(&opened.session, &lock)?.resolved } else { Vec::new() };
+    show(context, (&report, &unlocked), &request, started);
+    if !unlocked.is_empty() {
+        let (count, lock) = (unlocked.len(), args.lock.display());
+        let noun = if count == 1 { "build has requirements" } else { "builds have requirements" };
+        context.ui.note(&format!(
+            "{count} {noun} that `{lock}` does not fix; freeze them: repeat the command with \
+             `--print-build-lock >> {lock}`"
+        ));
+    }
     Ok(Exit::Done)
 }
 
@@ -56,6 +71,24 @@ fn warn_of_unknown_links(context: &Context<'_>, args: &RealizeArgs, lock: &Loade
         }
     }
     Ok(())
+}
+
+/// The lines on standard output, below an empty one: they may be appended to a file whose last line has no end.
+fn print_build_lock(context: &Context<'_>, unlocked: &UnlockedBuilds) {
+    let ui = &context.ui;
+    if ui.json {
+        ui.json(&json!({ "version": 1, "builds": unlocked.resolved, "unknown": unlocked.unknown }));
+    } else {
+        for build in &unlocked.resolved {
+            ui.data(&format!("\n{}", build.to_string().trim_end()));
+        }
+    }
+    if !unlocked.unknown.is_empty() {
+        ui.warn(&format!("not looked up here yet, realize the lock first: {}", unlocked.unknown.join(", ")));
+    }
+    if unlocked.resolved.is_empty() {
+        ui.note("nothing to freeze");
+    }
 }
 
 fn link_mode(mode: LinkModeArg) -> LinkMode {
@@ -76,7 +109,12 @@ fn configured_link_mode(settings: &Settings) -> LinkMode {
     }
 }
 
-fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest, started: Instant) {
+fn show(
+    context: &Context<'_>,
+    (report, unlocked): (&RealizeReport, &[UnlockedBuild]),
+    request: &RealizeRequest,
+    started: Instant,
+) {
     let ui = &context.ui;
     for clash in &report.clashes {
         let hidden: Vec<&str> = clash.hidden.iter().map(|name| name.as_str()).collect();
@@ -114,6 +152,7 @@ fn show(context: &Context<'_>, report: &RealizeReport, request: &RealizeRequest,
             "from_store": report.from_store,
             "fetched": report.fetched,
             "built": report.built,
+            "unlocked_builds": unlocked,
             "unchanged": report.unchanged,
             "clashes": report.clashes,
             "foreign": report.foreign,

@@ -134,6 +134,7 @@ fn options(
         uv: settings.text("uv").map(|name| named_program(host, name).unwrap_or_else(|| name.into())),
         resolver_paths: certificates.map(|(_, path)| PathBuf::from(path)).collect(),
         resolver_variables,
+        home: host.home(),
         search_path: host.variable("PATH").unwrap_or_default(),
     })
 }

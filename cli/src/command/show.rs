@@ -41,12 +41,22 @@ fn as_json(store: &Store, object: &Object) -> Result<serde_json::Value, Failure>
         "version": object.version,
         "provenance": object.provenance,
         "content_digest": object.content_digest,
+        "noticed": noticed(store, object)?,
         "size_bytes": object.size_bytes,
         "registered_at": object.registered_at,
         "last_used_at": object.last_used_at,
         "roots": referrers.roots,
         "referrers": referrers.objects.iter().map(|object| object.id).collect::<Vec<_>>(),
     }))
+}
+
+/// What was noticed when an object was built.
+fn noticed(store: &Store, object: &Object) -> Result<Vec<String>, Failure> {
+    let Provenance::Build { recipe, .. } = &object.provenance else { return Ok(Vec::new()) };
+    let id = recipe.id();
+    let builds = store.build_logs(&object.name, Some(&object.version))?;
+    let newest = builds.into_iter().find(|build| build.recipe == Some(id));
+    Ok(newest.map(|build| build.reason).filter(|reason| !reason.is_empty()).into_iter().collect())
 }
 
 fn show(context: &Context<'_>, store: &Store, object: &Object) -> Result<(), Failure> {
@@ -57,6 +67,9 @@ fn show(context: &Context<'_>, store: &Store, object: &Object) -> Result<(), Fai
     ui.data(&format!("  from: {}", from(&object.provenance)));
     ui.data(&format!("  size: {}", bytes(object.size_bytes)));
     ui.data(&format!("  content: {}", object.content_digest));
+    for noticed in noticed(store, object)? {
+        ui.data(&format!("  noticed: {noticed}"));
+    }
     for root in &referrers.roots {
         ui.data(&format!("  kept by: {} {}", root.kind.as_str(), root.name));
     }

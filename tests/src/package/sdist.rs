@@ -72,6 +72,7 @@ pub struct SdistBuilder {
     name: String,
     version: String,
     claimed: (String, String),
+    told: (String, String),
     format: SdistFormat,
     backend: SdistBackend,
     requires: Vec<String>,
@@ -89,6 +90,7 @@ impl SdistBuilder {
             name: name.to_owned(),
             version: version.to_owned(),
             claimed: (name.to_owned(), version.to_owned()),
+            told: (name.to_owned(), version.to_owned()),
             format: SdistFormat::TarGz,
             backend: SdistBackend::InTree,
             requires: Vec::new(),
@@ -156,6 +158,13 @@ impl SdistBuilder {
         self
     }
 
+    /// Lies: its own `PKG-INFO` has this name and version.
+    #[must_use]
+    pub fn tells(mut self, name: &str, version: &str) -> Self {
+        self.told = (name.to_owned(), version.to_owned());
+        self
+    }
+
     /// Adds a line of `build-system.requires`.
     #[must_use]
     pub fn build_requires(mut self, requirement: &str) -> Self {
@@ -204,7 +213,8 @@ impl SdistBuilder {
     }
 
     fn pkg_info(&self) -> String {
-        format!("Metadata-Version: 2.1\nName: {}\nVersion: {}\n", self.name, self.version)
+        let (name, version) = &self.told;
+        format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     }
 
     fn backend_files(&self) -> Vec<(String, Vec<u8>)> {

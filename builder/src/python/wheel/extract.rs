@@ -6,6 +6,7 @@ use std::io::Write;
 use pip_accel_store::TreeWriter;
 use rayon::prelude::*;
 
+use super::foreign_paths::{ForeignPaths, Search};
 use super::layout::PlannedFile;
 use super::record::{RecordCheck, RecordError, RecordLine};
 use super::{FileTrait, TreeFile, WheelFault};
@@ -20,7 +21,8 @@ const SMALL_FILE_BYTES_MAX: u64 = 1 << 20;
 const START_BYTES: usize = 8;
 
 /// What a thread uses for one file after the other.
-struct Worker {
+struct Worker<'a> {
+    foreign_paths: Option<&'a ForeignPaths>,
     reader: ZipReader,
     buffer: Vec<u8>,
     content: Vec<u8>,
@@ -30,10 +32,10 @@ struct Worker {
 pub(super) fn extract(
     reader: &ZipReader,
     files: &[PlannedFile],
-    record: &HashMap<String, RecordLine>,
+    (record, foreign_paths): (&HashMap<String, RecordLine>, Option<&ForeignPaths>),
     tree: &TreeWriter,
 ) -> Result<Vec<TreeFile>, WheelFault> {
-    let worker = || Worker { reader: reader.clone(), buffer: Vec::new(), content: Vec::new() };
+    let worker = || Worker { foreign_paths, reader: reader.clone(), buffer: Vec::new(), content: Vec::new() };
     let unpacked: Result<Vec<Option<TreeFile>>, WheelFault> = files
         .par_iter()
         .map_init(worker, |worker, file| worker.unpack(file, record.get(file.member.path.as_str()), tree))
@@ -41,7 +43,7 @@ pub(super) fn extract(
     Ok(unpacked?.into_iter().flatten().collect())
 }
 
-impl Worker {
+impl Worker<'_> {
     fn unpack(
         &mut self,
         file: &PlannedFile,
@@ -53,8 +55,12 @@ impl Worker {
         let executable = file.member.executable || is_script;
         let mut start = [0; START_BYTES];
         let mut start_length = 0;
+        let mut foreign = self.foreign_paths.map(ForeignPaths::search);
         let mut see = |bytes: &[u8]| {
             check.update(bytes);
+            if let Some(search) = &mut foreign {
+                search.update(bytes);
+            }
             let count = bytes.len().min(START_BYTES - start_length);
             start[start_length..start_length + count].copy_from_slice(&bytes[..count]);
             start_length += count;
@@ -92,6 +98,7 @@ impl Worker {
             size: file.member.size,
             executable,
             file_trait: file_trait(path.file_name(), is_script, start, &self.content),
+            foreign: foreign.map(Search::finish).unwrap_or_default(),
         }))
     }
 }

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use pip_accel_schema::link_plan::LinkPlan;
+use pip_accel_schema::manifest::EntryPath;
 use pip_accel_schema::wheel::WheelFileName;
 use pip_accel_store::TreeWriter;
 
-use super::{FileTrait, TreeFile, UnpackOptions, UnpackedWheel, WheelError, WheelFault, WheelWarning, unpack_wheel};
+use super::{
+    FileTrait, PathSet, TreeFile, UnpackOptions, UnpackedWheel, WheelError, WheelFault, WheelWarning, unpack_wheel,
+};
 use crate::python::bytecode::{BytecodePool, Compiled, SourceFile};
 use crate::python::link_plan::{LinkFacts, compute, read_search_paths};
 use crate::python::metadata::CoreMetadata;
@@ -15,7 +18,7 @@ use crate::python::metadata::CoreMetadata;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ImportOptions<'a> {
     /// How strict unpacking is.
-    pub unpack: UnpackOptions,
+    pub unpack: UnpackOptions<'a>,
     /// Compiles its modules; `None` leaves them as they are.
     pub bytecode: Option<&'a BytecodePool>,
 }
@@ -29,6 +32,8 @@ pub struct ImportedWheel {
     pub warnings: Vec<WheelWarning>,
     /// Name, version and requirements.
     pub metadata: CoreMetadata,
+    /// Files that hold one of [`UnpackOptions::foreign_paths`], sorted by path.
+    pub foreign: Vec<(EntryPath, PathSet)>,
     /// Files in the tree, bytecode included.
     pub file_count: usize,
     /// Sum of the lengths of the wheel's own files in bytes.
@@ -53,6 +58,7 @@ pub fn import_wheel(
     finish(&mut wheel, tree, options)
         .map(|(link_plan, compiled)| ImportedWheel {
             link_plan,
+            foreign: with_foreign_paths(&wheel.files),
             warnings: wheel.warnings,
             metadata: wheel.metadata,
             file_count: wheel.files.len(),
@@ -61,6 +67,12 @@ pub fn import_wheel(
             uncompiled_count: compiled.skipped.len(),
         })
         .map_err(|fault| WheelError { archive: archive.to_owned(), fault: Box::new(fault) })
+}
+
+fn with_foreign_paths(files: &[TreeFile]) -> Vec<(EntryPath, PathSet)> {
+    let mut found: Vec<_> = files.iter().filter(|file| !file.foreign.is_empty()).collect();
+    found.sort_by(|left, right| left.path.cmp(&right.path));
+    found.into_iter().map(|file| (file.path.clone(), file.foreign)).collect()
 }
 
 fn finish(
@@ -79,6 +91,7 @@ fn finish(
             size: 0,
             executable: false,
             file_trait: FileTrait::None,
+            foreign: PathSet::default(),
         }));
     }
     let search_paths = read_search_paths(tree.path(), &wheel.files)

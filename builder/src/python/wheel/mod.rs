@@ -1,6 +1,7 @@
 //! Wheels: from a published file to a checked tree in the store.
 
 mod extract;
+mod foreign_paths;
 mod import;
 mod layout;
 mod record;
@@ -19,12 +20,13 @@ use super::entry_points::{ENTRY_POINTS_BYTES_MAX, EntryPointError, parse_entry_p
 use super::metadata::{CoreMetadata, METADATA_BYTES_MAX, MetadataError, WheelMetadata, same_version};
 use super::zip_file::{ZipReadError, ZipReader};
 
+pub use foreign_paths::{FOREIGN_PATHS_MAX, ForeignPaths, PathSet, Search};
 pub use import::{ImportOptions, ImportedWheel, import_wheel};
 pub use record::{RECORD_BYTES_MAX, RecordError};
 
 /// How strict unpacking is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnpackOptions {
+#[derive(Debug, Clone, Copy)]
+pub struct UnpackOptions<'a> {
     /// Limits against bombs.
     pub limits: ArchiveLimits,
     /// Whether names that meet on a file system without case are refused.
@@ -32,11 +34,18 @@ pub struct UnpackOptions {
     /// Whether a file that `RECORD` does not list is an error. About one in thirty of the most used
     /// projects publishes such wheels, so it is a warning by default; pip installs these files as well.
     pub refuse_unlisted: bool,
+    /// Paths that are looked for in its files; of a wheel that was built here, those of its build.
+    pub foreign_paths: Option<&'a ForeignPaths>,
 }
 
-impl Default for UnpackOptions {
+impl Default for UnpackOptions<'_> {
     fn default() -> Self {
-        Self { limits: ArchiveLimits::default(), case_rule: CaseRule::Refuse, refuse_unlisted: false }
+        Self {
+            limits: ArchiveLimits::default(),
+            case_rule: CaseRule::Refuse,
+            refuse_unlisted: false,
+            foreign_paths: None,
+        }
     }
 }
 
@@ -64,6 +73,8 @@ pub struct TreeFile {
     pub executable: bool,
     /// What it is.
     pub file_trait: FileTrait,
+    /// Which of [`UnpackOptions::foreign_paths`] are in it.
+    pub foreign: PathSet,
 }
 
 /// A wheel that is unpacked and found to be what it says.
@@ -234,7 +245,7 @@ pub fn unpack_wheel(
     archive: &Path,
     file_name: &WheelFileName,
     tree: &TreeWriter,
-    options: &UnpackOptions,
+    options: &UnpackOptions<'_>,
 ) -> Result<UnpackedWheel, WheelError> {
     unpack(archive, file_name, tree, options)
         .map_err(|fault| WheelError { archive: archive.to_owned(), fault: Box::new(fault) })
@@ -244,7 +255,7 @@ fn unpack(
     archive: &Path,
     file_name: &WheelFileName,
     tree: &TreeWriter,
-    options: &UnpackOptions,
+    options: &UnpackOptions<'_>,
 ) -> Result<UnpackedWheel, WheelFault> {
     let (mut reader, members) = ZipReader::open(archive, &options.limits)?;
     let mut warnings = Vec::new();
@@ -274,7 +285,7 @@ fn unpack(
     // What the list says about itself can't be right.
     record.remove(&format!("{}/RECORD", layout.dist_info));
     layout.compare_with_record(&record, options.refuse_unlisted, &mut warnings)?;
-    let mut files = extract::extract(&reader, &layout.files, &record, tree)?;
+    let mut files = extract::extract(&reader, &layout.files, (&record, options.foreign_paths), tree)?;
     files.sort_by(|left, right| left.path.cmp(&right.path));
     let bytes = files.iter().map(|file| file.size).sum();
     let dist_info = layout.dist_info;
