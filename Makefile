@@ -3,6 +3,7 @@
 # make test       every offline test        make lint   formatting, clippy, rustdoc, licences
 # make demo       the example lock, end to end
 # make bench      figures against uv        make test-online   the real index
+# make install    program, man pages and completions below PREFIX (/usr/local)
 # COLD=1          build from nothing instead of with the kept target directory
 
 SHELL := bash
@@ -24,7 +25,7 @@ export PIP_ACCEL_TEST_UV ?= $(CACHE)/tools/bin/uv
 export PIP_ACCEL_TEST_WHEELS ?= $(CACHE)/wheels
 PIP_ACCEL := $(CARGO_TARGET_DIR)/release/pip-accel
 
-.PHONY: setup setup-build build test lint demo bench test-online clean cold
+.PHONY: setup setup-build build install test lint demo bench test-online clean cold
 
 setup: ## packages and tools for everything
 	@.ci/setup all
@@ -37,6 +38,16 @@ cold:
 
 build: setup-build cold
 	cargo build --release --locked -p pip-accel-cli
+
+PREFIX ?= /usr/local
+
+install: build
+	install -D -m 755 "$(PIP_ACCEL)" "$(DESTDIR)$(PREFIX)/bin/pip-accel"
+	"$(PIP_ACCEL)" --quiet man "$(DESTDIR)$(PREFIX)/share/man/man1"
+	cd "$(DESTDIR)$(PREFIX)/share" && mkdir -p bash-completion/completions zsh/site-functions fish/vendor_completions.d
+	"$(PIP_ACCEL)" completions bash >"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pip-accel"
+	"$(PIP_ACCEL)" completions zsh >"$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_pip-accel"
+	"$(PIP_ACCEL)" completions fish >"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pip-accel.fish"
 
 test: setup cold
 	@.ci/test

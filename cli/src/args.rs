@@ -71,6 +71,12 @@ pub enum Command {
         /// The shell that reads them
         shell: clap_complete::Shell,
     },
+    /// Write the man pages
+    Man {
+        /// Where they go; made if it is not there
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 /// How files get into an environment

@@ -113,6 +113,19 @@ fn a_log_is_piped_as_it_is() {
 }
 
 #[test]
+fn man_pages_are_there_for_every_command() {
+    let env = env();
+    env.run(["man", "share/man"]).success();
+    let page = |name: &str| std::fs::read_to_string(env.project().join("share/man").join(name)).unwrap();
+    assert!(page("pip-accel.1").contains("realize"));
+    // roff writes a hyphen as `\\-`.
+    assert!(page("pip-accel-realize.1").contains("keep\\-foreign"));
+    assert!(page("pip-accel-roots-add.1").contains("Name of the pin"));
+    std::fs::write(env.project().join("file"), "").unwrap();
+    env.run(["man", "file/below"]).fails_with(exit::ERROR).explains().says("file/below");
+}
+
+#[test]
 fn completions_name_the_commands() {
     let env = env();
     for shell in ["bash", "zsh", "fish"] {

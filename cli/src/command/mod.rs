@@ -7,6 +7,7 @@ mod doctor;
 mod fetch;
 mod gc;
 mod log;
+mod manual;
 mod realize;
 mod roots;
 mod session;
@@ -95,5 +96,6 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
             context.ui.data(String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Done)
         }
+        Command::Man { directory } => manual::run(context, directory),
     }
 }
