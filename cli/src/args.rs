@@ -262,6 +262,18 @@ pub struct GcArgs {
     /// Objects younger than this are kept: seconds, or a number with s, m, h or d
     #[arg(long, value_name = "AGE")]
     pub min_age: Option<String>,
+    /// Spare what was used since then (same units)
+    #[arg(long, value_name = "AGE")]
+    pub older_than: Option<String>,
+    /// Stop when so much is freed: bytes, or a number with K, M, G or T
+    #[arg(long, value_name = "SIZE")]
+    pub max_freed: Option<String>,
+    /// Delete, least recently used first, until the store takes at most so much disk
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<String>,
+    /// Delete, least recently used first, until so much of the disk is free
+    #[arg(long, value_name = "SIZE")]
+    pub min_free: Option<String>,
     /// Keep the sdists and wheels of what stays
     #[arg(long, overrides_with = "drop_sources")]
     pub keep_sources: bool,

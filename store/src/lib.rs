@@ -29,6 +29,7 @@ mod sweep;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tree;
+mod usage;
 mod verify;
 
 #[cfg(test)]
@@ -36,8 +37,8 @@ mod tests;
 
 pub use error::{EntryProblem, StoreError};
 pub use gc::{
-    DeadObject, DeadReason, DeadRoot, DeadRootReason, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptReason,
-    KeptRoot, MIN_AGE_SECONDS, MovedRoot,
+    DeadObject, DeadReason, DeadRoot, DeadRootReason, GcError, GcLimits, GcPlan, GcPolicy, GcReport, GcStep,
+    KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost,
 };
 pub use lease::Lease;
 pub use lock::{KeyLock, LockOwner};

@@ -1,8 +1,10 @@
 //! `gc`: delete what nothing refers to.
 
+use std::time::Duration;
+
 use pip_accel_store::{
-    Access, DeadObject, DeadReason, DeadRoot, DeadRootReason, GcPlan, GcPolicy, GcReport, KeptReason, KeptRoot,
-    MIN_AGE_SECONDS, MovedRoot,
+    Access, DeadObject, DeadReason, DeadRoot, DeadRootReason, GcLimits, GcPlan, GcPolicy, GcReport, KeptReason,
+    KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost,
 };
 use serde_json::json;
 
@@ -10,22 +12,28 @@ use super::Context;
 use crate::args::GcArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
-use crate::settings::{KEYS, Origin, Value};
-use crate::ui::bytes;
+use crate::settings::{KEYS, Origin, Settings, Value, parse_size};
+use crate::ui::{bytes, seconds};
 
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Failure> {
     let mut settings = context.settings()?;
-    if let (Some(text), Some(key)) = (&args.min_age, KEYS.iter().find(|key| key.name == "gc-min-age")) {
-        settings.set("gc-min-age", Some(key.parse(text, &Origin::Flag)?));
+    let flags = [
+        ("gc-min-age", &args.min_age),
+        ("gc-older-than", &args.older_than),
+        ("gc-max-size", &args.max_size),
+        ("min-free", &args.min_free),
+    ];
+    for (name, text) in flags {
+        if let (Some(text), Some(key)) = (text, KEYS.iter().find(|key| key.name == name)) {
+            settings.set(key.name, Some(key.parse(text, &Origin::Flag)?));
+        }
     }
     if args.keep_sources || args.drop_sources {
         settings.set("keep-sources", Some(Value::Flag(args.keep_sources)));
     }
-    let policy = GcPolicy {
-        min_age_seconds: settings.number("gc-min-age").unwrap_or(MIN_AGE_SECONDS),
-        keep_sources: !settings.is_set("keep-sources") || settings.flag("keep-sources"),
-    };
+    let mut policy = policy(&settings);
+    policy.limits.max_freed_bytes = args.max_freed.as_deref().map(size).transpose()?;
     if args.dry_run {
         let store = context.open(&settings, Access::ReadOnly)?;
         show_plan(context, &store.gc_plan(&policy)?);
@@ -37,6 +45,30 @@ pub(super) fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
+/// What the settings say may be deleted.
+pub(super) fn policy(settings: &Settings) -> GcPolicy {
+    GcPolicy {
+        min_age_seconds: settings.number("gc-min-age").unwrap_or(MIN_AGE_SECONDS),
+        keep_sources: !settings.is_set("keep-sources") || settings.flag("keep-sources"),
+        older_than_seconds: settings.number("gc-older-than"),
+        limits: GcLimits {
+            max_freed_bytes: None,
+            max_size_bytes: settings.number("gc-max-size"),
+            min_free_bytes: settings.number("min-free"),
+        },
+    }
+}
+
+fn size(text: &str) -> Result<u64, Failure> {
+    parse_size(text).ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            format!("`{text}` is no amount of disk: a number of bytes, or one with K, M, G or T, is expected"),
+        )
+        .hint("for example: pip-accel gc --max-freed 5G")
+    })
+}
+
 fn show_plan(context: &Context<'_>, plan: &GcPlan) {
     if context.ui.json {
         context.ui.json(&json!({ "version": 1, "dry_run": true, "plan": plan }));
@@ -46,12 +78,39 @@ fn show_plan(context: &Context<'_>, plan: &GcPlan) {
         context.ui.data(&dead_line(dead));
     }
     show_roots(context, &plan.dead_roots, &plan.kept_roots, &plan.moved_roots);
-    context.ui.note(&format!(
-        "would delete {} objects of {}, {} stay",
-        plan.dead.len(),
-        bytes(plan.dead_bytes),
-        plan.live_count
-    ));
+    let again = rebuilding(&plan.dead);
+    let (count, size) = (plan.dead.len(), bytes(plan.dead_bytes));
+    let spared = spared(plan.spared_count);
+    context.ui.note(&format!("would delete {count} objects of {size}{again}; {} stay{spared}", plan.live_count));
+}
+
+/// What making all of these again would cost.
+fn rebuilding(dead: &[DeadObject]) -> String {
+    let mut download = 0_u64;
+    let (mut builds, mut milliseconds) = (0_u64, 0_u64);
+    for object in dead {
+        match object.rebuild {
+            RebuildCost::Download { bytes } => download = download.saturating_add(bytes),
+            RebuildCost::Unpack => {}
+            RebuildCost::Build { milliseconds: took } => {
+                builds += 1;
+                milliseconds = milliseconds.saturating_add(took.unwrap_or(0));
+            }
+        }
+    }
+    let mut costs = Vec::new();
+    if download > 0 {
+        costs.push(format!("{} to download", bytes(download)));
+    }
+    if builds > 0 {
+        let noun = if builds == 1 { "build" } else { "builds" };
+        costs.push(format!("{builds} {noun} of {}", seconds(Duration::from_millis(milliseconds))));
+    }
+    if costs.is_empty() { String::new() } else { format!(" (to have them again: {})", costs.join(", ")) }
+}
+
+fn spared(count: u64) -> String {
+    if count == 0 { String::new() } else { format!(", {count} that nothing needs are spared") }
 }
 
 /// What became of roots that are not where they were: nobody should have to guess why objects went or stayed.
@@ -99,10 +158,8 @@ fn show_report(context: &Context<'_>, report: &GcReport) {
     for left in &report.left {
         context.ui.warn(&format!("`{}` could not be deleted; the next gc tries again", left.display()));
     }
-    context.ui.note(&format!(
-        "deleted {} objects, {} stay, {} freed",
-        report.deleted.len(),
-        report.live_count,
-        bytes(report.freed_bytes)
-    ));
+    let again = rebuilding(&report.deleted);
+    let (count, freed) = (report.deleted.len(), bytes(report.freed_bytes));
+    let spared = spared(report.spared_count);
+    context.ui.note(&format!("deleted {count} objects{again}, {} stay{spared}, {freed} freed", report.live_count));
 }

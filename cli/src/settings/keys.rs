@@ -80,6 +80,9 @@ pub(crate) const KEYS: &[Key] = &[
     key("build-silence-timeout", Kind::Duration, "30m", "longest time a build may print nothing"),
     key("build-log-max-bytes", Kind::Number, "134217728", "most a build may print"),
     key("gc-min-age", Kind::Duration, "1h", "objects younger than this are never deleted"),
+    key("gc-older-than", Kind::Duration, "not used", "gc spares what was used since then"),
+    key("gc-max-size", Kind::Size, "not used", "gc deletes until the store takes at most so much disk"),
+    key("min-free", Kind::Size, "not used", "gc deletes until so much of the disk is free"),
     key("keep-sources", Kind::Flag, "true", "gc keeps the sdists and wheels of what stays"),
 ];
 

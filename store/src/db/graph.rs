@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::object::{DELETING, VALID};
 use super::{Failure, RowId};
 use crate::error::StoreError;
-use crate::gc::{DeadObject, DeadReason};
+use crate::gc::{DeadObject, DeadReason, RebuildCost};
 
 /// What the collector needs to know of one valid object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,14 +15,14 @@ pub(crate) struct GraphObject {
     pub(crate) is_source: bool,
     pub(crate) size_bytes: u64,
     pub(crate) registered_at: i64,
+    pub(crate) last_used_at: i64,
     /// First half of the SHA-256 of the published file it comes from; enough to match objects, never to prove one.
     pub(crate) source: Option<[u8; 16]>,
 }
 
 /// All valid objects, sorted by row.
 pub(crate) fn objects(connection: &Connection) -> Result<Vec<GraphObject>, Failure> {
-    const SQL: &str =
-        "SELECT id, kind, size_bytes, registered_at, source_sha256 FROM object WHERE state = 1 ORDER BY id";
+    const SQL: &str = "SELECT id, kind, size_bytes, registered_at, source_sha256, last_used_at FROM object WHERE state = 1 ORDER BY id";
     let mut statement = connection.prepare_cached(SQL)?;
     let mut rows = statement.query([])?;
     let mut objects = Vec::new();
@@ -33,6 +33,7 @@ pub(crate) fn objects(connection: &Connection) -> Result<Vec<GraphObject>, Failu
             is_source: row.get_ref(1)?.as_str().is_ok_and(|kind| kind == "source"),
             size_bytes: u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
             registered_at: row.get(3)?,
+            last_used_at: row.get(5)?,
             source: source.and_then(|bytes| bytes.first_chunk().copied()),
         });
     }
@@ -78,20 +79,35 @@ pub(crate) fn path_if(connection: &Connection, row: RowId, state: i64) -> Result
 
 /// Names a dead object for a report.
 pub(crate) fn describe(connection: &Connection, row: RowId, reason: DeadReason) -> Result<DeadObject, Failure> {
-    const SQL: &str = "SELECT hash, path, name, version, size_bytes, registered_at FROM object WHERE id = ?1";
+    // The last good build of the object's recipe says how long a build takes.
+    const SQL: &str = "SELECT o.hash, o.path, o.name, o.version, o.size_bytes, o.registered_at, o.last_used_at, o.kind,
+            CASE o.kind WHEN 'build' THEN (SELECT b.duration_ms FROM realisation r JOIN build b ON b.recipe = r.recipe
+                AND b.name = o.name WHERE r.object = o.id ORDER BY b.id DESC LIMIT 1) END
+        FROM object o WHERE o.id = ?1";
     let mut statement = connection.prepare_cached(SQL)?;
     let mut rows = statement.query([row])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let path: String = row.get(1)?;
     let damaged = |reason: &str| StoreError::Record { what: path.clone(), reason: reason.to_owned() };
     let hash = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+    let size_bytes = u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0);
+    let rebuild = match row.get_ref(7)?.as_str().map_err(rusqlite::Error::from)? {
+        "source" => RebuildCost::Download { bytes: size_bytes },
+        "build" => {
+            let milliseconds = row.get::<_, Option<i64>>(8)?.and_then(|duration| u64::try_from(duration).ok());
+            RebuildCost::Build { milliseconds }
+        }
+        _ => RebuildCost::Unpack,
+    };
     Ok(DeadObject {
         id: ObjectId::from_slice(hash).ok_or_else(|| damaged("its hash is not readable"))?,
         name: row.get::<_, String>(2)?.parse().map_err(|_| damaged("its name is not readable"))?,
         version: row.get::<_, String>(3)?.parse().map_err(|_| damaged("its version is not readable"))?,
-        size_bytes: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+        size_bytes,
         registered_at: row.get(5)?,
+        last_used_at: row.get(6)?,
         reason,
+        rebuild,
         path: path.clone(),
     })
 }

@@ -8,12 +8,11 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 use rusqlite::Connection;
 
-use super::plan::{self, Decision, Graph};
+use super::choose::choose;
+use super::plan::{self, Dead, Decision, Graph};
 use super::reserve::{release_reserve, renew_reserve};
 use super::roots::{self, RootState};
-use super::{
-    DeadObject, DeadReason, DeadRoot, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot, delete_trashed,
-};
+use super::{DeadReason, DeadRoot, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot, delete_trashed};
 use pip_accel_schema::store_path::OBJECT_ID_TEXT_LEN;
 
 use crate::db::object::DELETING;
@@ -47,12 +46,18 @@ impl Store {
     /// When a root can't be examined or the database can't be read.
     pub fn gc_plan(&self, policy: &GcPolicy) -> Result<GcPlan, GcError> {
         let examined = self.examine_roots(policy)?;
+        let wanted = self.wanted(policy, 0)?;
         let plan = self.database.snapshot("plan a collection", |db| {
             let (graph, _) = self.read_graph(db, &examined)?;
             let decision = plan::decide(&graph, policy, self.now());
-            describe(db, &decision, &examined)
+            let going = choose(&graph, decision.dead.clone(), policy, self.now(), wanted);
+            describe(db, &decision, &going, &examined)
         })?;
         Ok(plan)
+    }
+
+    fn wanted(&self, policy: &GcPolicy, freed: u64) -> Result<Option<u64>, StoreError> {
+        policy.limits.wanted(freed, || self.disk_usage(), || Ok(self.disk()?.free_bytes))
     }
 
     /// Deletes what is dead. Waits for another collector; publishers and readers go on meanwhile.
@@ -68,27 +73,49 @@ impl Store {
         let examined = self.examine_roots(policy)?;
         self.checkpoint("gc-roots-read");
         release_reserve(self.layout());
-        let leftovers = self.sweep_fully();
-        let marked = self.mark(policy, &examined)?;
+        let mut report = GcReport { freed_bytes: self.sweep_fully().bytes, ..GcReport::default() };
+        let mut wanted = self.wanted(policy, report.freed_bytes)?;
+        loop {
+            let deleted = self.collect_once(policy, &examined, wanted, (&mut report, observer))?;
+            // What is freed is known only afterwards: contents may have further names. So it goes on until it is enough.
+            if wanted.is_none() || deleted == 0 {
+                break;
+            }
+            wanted = self.wanted(policy, report.freed_bytes)?;
+            if wanted == Some(0) {
+                break;
+            }
+        }
+        self.database.checkpoint();
+        renew_reserve(self.layout());
+        Ok(report)
+    }
+
+    /// Steps 2 to 4 of the essay, for about `wanted` bytes. Returns how many objects were deleted.
+    fn collect_once(
+        &self,
+        policy: &GcPolicy,
+        examined: &[Examined],
+        wanted: Option<u64>,
+        (report, observer): (&mut GcReport, &mut dyn FnMut(GcStep)),
+    ) -> Result<usize, GcError> {
+        let marked = self.mark(policy, examined, wanted)?;
         self.checkpoint("gc-marked");
         observer(GcStep::Marked { objects: marked.rows.len() as u64, bytes: marked.plan.dead_bytes });
         let (taken, folders) = self.move_to_trash(&marked.rows)?;
         self.checkpoint("gc-renamed");
         let (mut freed, left) = self.delete_folders(&folders, observer);
         freed.add(self.delete_links(&taken));
-        self.database.checkpoint();
-        renew_reserve(self.layout());
         let plan = marked.plan;
-        let deleted = plan.dead.into_iter().filter(|dead| taken.contains(&dead.path)).collect();
-        Ok(GcReport {
-            deleted,
-            dead_roots: plan.dead_roots,
-            kept_roots: plan.kept_roots,
-            moved_roots: plan.moved_roots,
-            live_count: plan.live_count,
-            freed_bytes: freed.bytes.saturating_add(leftovers.bytes),
-            left,
-        })
+        report.deleted.extend(plan.dead.into_iter().filter(|dead| taken.contains(&dead.path)));
+        report.dead_roots.extend(plan.dead_roots);
+        report.kept_roots = plan.kept_roots;
+        report.moved_roots.extend(plan.moved_roots);
+        report.spared_count = plan.spared_count;
+        report.live_count = plan.live_count;
+        report.freed_bytes = report.freed_bytes.saturating_add(freed.bytes);
+        report.left.extend(left);
+        Ok(taken.len())
     }
 
     /// Deletes what the link farm has for objects that are gone; an error costs space, nothing else.
@@ -155,7 +182,7 @@ impl Store {
     }
 
     /// Step 2 of the essay.
-    fn mark(&self, policy: &GcPolicy, examined: &[Examined]) -> Result<Marked, GcError> {
+    fn mark(&self, policy: &GcPolicy, examined: &[Examined], wanted: Option<u64>) -> Result<Marked, GcError> {
         let mut refused = None;
         let marked = self.database.write_durably("mark dead objects", |db| {
             let examined = match confirm(db, examined, policy, self.now())? {
@@ -167,7 +194,8 @@ impl Store {
             };
             let (graph, dead_leases) = self.read_graph(db, &examined)?;
             let decision = plan::decide(&graph, policy, self.now());
-            let plan = describe(db, &decision, &examined)?;
+            let going = choose(&graph, decision.dead.clone(), policy, self.now(), wanted);
+            let plan = describe(db, &decision, &going, &examined)?;
             for lease in dead_leases {
                 db::lease::remove(db, &lease)?;
             }
@@ -178,7 +206,7 @@ impl Store {
                     RootState::Live | RootState::Kept(_) => {}
                 }
             }
-            let rows: Vec<RowId> = decision.dead.iter().map(|dead| dead.row).collect();
+            let rows: Vec<RowId> = going.iter().map(|dead| dead.row).collect();
             db::graph::mark_deleting(db, &rows)?;
             Ok(Some(Marked { plan, rows }))
         })?;
@@ -259,17 +287,17 @@ fn confirm(
     Ok(Ok(confirmed))
 }
 
-fn describe(db: &Connection, decision: &Decision, examined: &[Examined]) -> Result<GcPlan, Failure> {
+fn describe(db: &Connection, decision: &Decision, going: &[Dead], examined: &[Examined]) -> Result<GcPlan, Failure> {
     let names: HashMap<RowId, &str> = examined.iter().map(|((row, root), _)| (*row, root.name.as_str())).collect();
-    let mut dead = Vec::with_capacity(decision.dead.len());
-    for object in &decision.dead {
+    let mut dead = Vec::with_capacity(going.len());
+    for object in going {
         let root = object.kept_by.and_then(|row| names.get(&row));
         let reason = root.map_or(DeadReason::Unreferenced, |root| DeadReason::RootGone { root: (*root).to_owned() });
         dead.push(db::graph::describe(db, object.row, reason)?);
     }
-    dead.sort_by(|left: &DeadObject, right| (left.registered_at, &left.path).cmp(&(right.registered_at, &right.path)));
     let mut plan = GcPlan {
         dead_bytes: dead.iter().map(|dead| dead.size_bytes).fold(0, u64::saturating_add),
+        spared_count: (decision.dead.len() - going.len()) as u64,
         dead,
         live_count: decision.live_count,
         live_bytes: decision.live_bytes,

@@ -18,6 +18,7 @@
 //! Proved by `tests/gc.rs`, `tests/races.rs` and `tests/crash.rs` below `src`; the whole protocol is in `docs/store-format.md`.
 
 mod apply;
+mod choose;
 pub(crate) mod moved;
 mod plan;
 mod reserve;
@@ -47,11 +48,52 @@ pub struct GcPolicy {
     pub min_age_seconds: u64,
     /// Whether the published files that live objects were made from are kept.
     pub keep_sources: bool,
+    /// Dead objects that were used since then, by themselves or through what refers to them, are spared; in seconds.
+    pub older_than_seconds: Option<u64>,
+    /// How much has to go; with no limit at all, everything dead goes.
+    pub limits: GcLimits,
+}
+
+/// How much of the dead goes: the least recently used first, until every limit that is given is met.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct GcLimits {
+    /// Stop when about so many bytes are freed.
+    pub max_freed_bytes: Option<u64>,
+    /// Delete until the store takes at most so many bytes of disk.
+    pub max_size_bytes: Option<u64>,
+    /// Delete until so many bytes of the store's file system are free.
+    pub min_free_bytes: Option<u64>,
+}
+
+impl GcLimits {
+    /// Bytes that still have to go after `freed`; `None`: as many as there are. `size` and `free` are those of this
+    /// moment, and are only asked for when a limit needs them.
+    fn wanted(
+        &self,
+        freed: u64,
+        size: impl FnOnce() -> Result<u64, StoreError>,
+        free: impl FnOnce() -> Result<u64, StoreError>,
+    ) -> Result<Option<u64>, StoreError> {
+        let too_large = self.max_size_bytes.map(|max| Ok::<_, StoreError>(size()?.saturating_sub(max))).transpose()?;
+        let too_full = self.min_free_bytes.map(|min| Ok::<_, StoreError>(min.saturating_sub(free()?))).transpose()?;
+        let left = self.max_freed_bytes.map(|max| max.saturating_sub(freed));
+        // A need is what the larger shortfall asks for; `max-freed` bounds it from above.
+        let need = too_large.max(too_full);
+        Ok(match (need, left) {
+            (Some(need), Some(left)) => Some(need.min(left)),
+            (need, left) => need.or(left),
+        })
+    }
 }
 
 impl Default for GcPolicy {
     fn default() -> Self {
-        Self { min_age_seconds: MIN_AGE_SECONDS, keep_sources: true }
+        Self {
+            min_age_seconds: MIN_AGE_SECONDS,
+            keep_sources: true,
+            older_than_seconds: None,
+            limits: GcLimits::default(),
+        }
     }
 }
 
@@ -104,6 +146,25 @@ pub enum DeadReason {
     },
 }
 
+/// What making an object again would take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum RebuildCost {
+    /// A download of so many bytes.
+    Download {
+        /// The published file's length.
+        bytes: u64,
+    },
+    /// Unpacking a wheel, which has to be downloaded first unless the store still has it.
+    Unpack,
+    /// A build.
+    Build {
+        /// How long the last good build took, in milliseconds; absent when no log tells.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        milliseconds: Option<u64>,
+    },
+}
+
 /// A dead object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeadObject {
@@ -119,8 +180,12 @@ pub struct DeadObject {
     pub size_bytes: u64,
     /// When it became valid, in seconds since 1970.
     pub registered_at: i64,
+    /// When it was last used, in seconds since 1970.
+    pub last_used_at: i64,
     /// Why it is dead.
     pub reason: DeadReason,
+    /// What making it again would take.
+    pub rebuild: RebuildCost,
 }
 
 /// Why a root is dead.
@@ -173,9 +238,11 @@ pub struct MovedRoot {
 /// What a collection would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct GcPlan {
-    /// The dead objects, oldest first.
+    /// The dead objects that would go, in the order in which they would.
     pub dead: Vec<DeadObject>,
-    /// Sum of their sizes in bytes; shared files count each time, so that deleting them may free less.
+    /// Dead objects that the policy spares.
+    pub spared_count: u64,
+    /// Sum of the sizes of those that go in bytes; shared files count each time, so that deleting them may free less.
     pub dead_bytes: u64,
     /// How many objects are live.
     pub live_count: u64,
@@ -221,7 +288,9 @@ pub struct GcReport {
     pub kept_roots: Vec<KeptRoot>,
     /// Environments that were moved, and whose roots have followed them.
     pub moved_roots: Vec<MovedRoot>,
-    /// How many objects are left.
+    /// Dead objects that the policy spared.
+    pub spared_count: u64,
+    /// How many live objects there are.
     pub live_count: u64,
     /// Bytes of disk that were freed; a content with several names counts once, and only when its last name went.
     pub freed_bytes: u64,

@@ -95,14 +95,14 @@ fn kept_by_dead_roots(graph: &Graph, index: &Index, live: &[bool]) -> HashMap<us
 }
 
 /// The edges by position, packed: those of object `n` are `targets[starts[n]..starts[n + 1]]`.
-struct Index<'a> {
+pub(super) struct Index<'a> {
     objects: &'a [GraphObject],
     starts: Vec<usize>,
     targets: Vec<usize>,
 }
 
 impl<'a> Index<'a> {
-    fn new(graph: &'a Graph) -> Self {
+    pub(super) fn new(graph: &'a Graph) -> Self {
         let mut index = Self { objects: &graph.objects, starts: vec![0; graph.objects.len() + 1], targets: Vec::new() };
         let position = |row: &RowId| index.position(*row);
         let edges: Vec<(usize, usize)> =
@@ -122,18 +122,23 @@ impl<'a> Index<'a> {
         index
     }
 
-    fn position(&self, row: RowId) -> Option<usize> {
+    pub(super) fn position(&self, row: RowId) -> Option<usize> {
         self.objects.binary_search_by_key(&row, |object| object.row).ok()
     }
 
+    /// What the object at `position` refers to.
+    pub(super) fn targets(&self, position: usize) -> &[usize] {
+        &self.targets[self.starts[position]..self.starts[position + 1]]
+    }
+
     /// Marks all that can be reached; without recursion, a chain may have any length.
-    fn mark(&self, mut waiting: Vec<usize>, marked: &mut [bool], mut on_mark: impl FnMut(usize)) {
+    pub(super) fn mark(&self, mut waiting: Vec<usize>, marked: &mut [bool], mut on_mark: impl FnMut(usize)) {
         while let Some(position) = waiting.pop() {
             if std::mem::replace(&mut marked[position], true) {
                 continue;
             }
             on_mark(position);
-            waiting.extend(&self.targets[self.starts[position]..self.starts[position + 1]]);
+            waiting.extend(self.targets(position));
         }
     }
 }
@@ -147,7 +152,14 @@ mod tests {
     const NOW: i64 = 1_000_000;
 
     fn graph(count: i64, references: &[(RowId, RowId)], roots: &[(RowId, RowId)]) -> Graph {
-        let object = |row| GraphObject { row, is_source: false, size_bytes: 10, registered_at: 0, source: None };
+        let object = |row| GraphObject {
+            row,
+            is_source: false,
+            size_bytes: 10,
+            registered_at: 0,
+            last_used_at: 0,
+            source: None,
+        };
         Graph {
             objects: (1..=count).map(object).collect(),
             references: references.to_vec(),

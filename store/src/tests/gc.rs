@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use pip_accel_schema::environment::ENVIRONMENT_MANIFEST_FILE;
 
 use super::*;
-use crate::{DeadReason, DeadRootReason, GcError, GcStep, KeptReason, NewRoot, RootKind, VerifyOptions};
+use crate::{DeadReason, DeadRootReason, GcError, GcLimits, GcStep, KeptReason, NewRoot, RootKind, VerifyOptions};
 
 fn put(store: &Store, kind: RootKind, location: &Path, objects: &[ObjectId]) {
     let root = NewRoot { kind, name: location.display().to_string(), location: location.to_owned() };
@@ -55,7 +55,7 @@ fn a_young_root_keeps_its_objects() {
     let venv = test.home.path().join(".venv");
     put(&test.store, RootKind::Environment, &venv, &[id("a")]);
     let later = Store::open(OpenOptions { clock: Clock::Fixed(NOW + 3599), ..options(&test.root()) }).expect("open");
-    let policy = GcPolicy { min_age_seconds: 3600, keep_sources: false };
+    let policy = GcPolicy { min_age_seconds: 3600, keep_sources: false, ..GcPolicy::default() };
     let plan = later.gc_plan(&policy).expect("a plan");
     assert_eq!((plan.dead.len(), plan.kept_roots[0].reason), (0, KeptReason::Young));
     let later = Store::open(OpenOptions { clock: Clock::Fixed(NOW + 3600), ..options(&test.root()) }).expect("open");
@@ -256,4 +256,78 @@ fn young_objects_are_kept() {
     drop(lease);
     assert_eq!(store.gc_apply(&GcPolicy::default(), &mut |_| {}).expect("collected").deleted, []);
     assert_eq!(store.verify(&VerifyOptions::default()).expect("verified"), []);
+}
+
+/// A store with three dead objects of a megabyte each, last used in the order of their names.
+fn store_with_old_and_new() -> TestStore {
+    let test = TestStore::new();
+    for (position, name) in ["old", "middle", "new"].into_iter().enumerate() {
+        let clock = Clock::Fixed(NOW + 1000 * i64::try_from(position).expect("few"));
+        let store = Arc::new(Store::open(OpenOptions { clock, ..options(&test.root()) }).expect("open"));
+        let lease = store.lease().expect("a lease");
+        let tree = store.new_tree().expect("a tree");
+        tree.write_file(&entry("site/data"), false, &content(name).repeat(1 << 14)[..1 << 20]).expect("written");
+        lease.publish(vec![new_object(tree, name, &[])]).expect("published");
+    }
+    test
+}
+
+fn deleted(report: &crate::GcReport) -> Vec<&str> {
+    report.deleted.iter().map(|dead| dead.name.as_str()).collect()
+}
+
+/// B22: a limit stops the collection, and the least recently used go first.
+#[test]
+fn limits_stop_a_collection() {
+    let collect = |limits: GcLimits| {
+        let test = store_with_old_and_new();
+        let policy = GcPolicy { limits, ..no_age() };
+        let planned = test.store.gc_plan(&policy).expect("a plan");
+        let report = test.store.gc_apply(&policy, &mut |_| {}).expect("collected");
+        assert_eq!(planned.dead.iter().map(|dead| dead.name.as_str()).collect::<Vec<_>>(), deleted(&report));
+        assert_eq!(report.spared_count, 3 - report.deleted.len() as u64);
+        (report, test)
+    };
+    let (report, _test) = collect(GcLimits { max_freed_bytes: Some(1), ..GcLimits::default() });
+    assert_eq!(deleted(&report), ["old"]);
+    assert!((1 << 20..2 << 20).contains(&report.freed_bytes), "{}", report.freed_bytes);
+
+    let (report, test) = collect(GcLimits { max_size_bytes: Some(0), ..GcLimits::default() });
+    assert_eq!(deleted(&report), ["old", "middle", "new"]);
+    let empty = test.store.disk_usage().expect("measured");
+    let (report, test) = collect(GcLimits { max_size_bytes: Some(empty + (3 << 19)), ..GcLimits::default() });
+    assert_eq!(deleted(&report), ["old", "middle"]);
+    assert!(test.store.disk_usage().expect("measured") <= empty + (3 << 19));
+
+    let (report, _test) = collect(GcLimits { min_free_bytes: Some(0), ..GcLimits::default() });
+    assert_eq!(deleted(&report), Vec::<&str>::new());
+    let (report, _test) = collect(GcLimits { min_free_bytes: Some(u64::MAX), ..GcLimits::default() });
+    assert_eq!(deleted(&report).len(), 3, "as much as there is");
+    let both = GcLimits { min_free_bytes: Some(u64::MAX), max_freed_bytes: Some(1), ..GcLimits::default() };
+    assert_eq!(deleted(&collect(both).0), ["old"]);
+}
+
+/// B19: what was used recently is spared.
+#[test]
+fn an_age_of_use_spares_what_is_newer() {
+    let test = store_with_old_and_new();
+    let later = Store::open(OpenOptions { clock: Clock::Fixed(NOW + 3000), ..options(&test.root()) }).expect("open");
+    let policy = GcPolicy { older_than_seconds: Some(2000), ..no_age() };
+    let report = later.gc_apply(&policy, &mut |_| {}).expect("collected");
+    assert_eq!((deleted(&report), report.spared_count), (vec!["old", "middle"], 1));
+}
+
+/// B23: a content with several names counts once, and only when its last name goes.
+#[test]
+fn disk_usage_counts_a_shared_content_once() {
+    let test = TestStore::new();
+    let before = test.store.disk_usage().expect("measured");
+    let lease = test.store.lease().expect("a lease");
+    for name in ["a", "b", "c"] {
+        let tree = test.store.new_tree().expect("a tree");
+        tree.write_file(&entry("site/data"), false, &[7; 1 << 20]).expect("written");
+        lease.publish(vec![new_object(tree, name, &[])]).expect("published");
+    }
+    let more = test.store.disk_usage().expect("measured") - before;
+    assert!((1 << 20..2 << 20).contains(&more), "{more}");
 }

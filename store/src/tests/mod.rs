@@ -124,7 +124,7 @@ fn publish(lease: &Lease, name: &str, references: &[ObjectId]) -> Object {
 
 /// Everything that may go goes.
 fn no_age() -> GcPolicy {
-    GcPolicy { min_age_seconds: 0, keep_sources: false }
+    GcPolicy { min_age_seconds: 0, keep_sources: false, ..GcPolicy::default() }
 }
 
 fn count(folder: &Path) -> usize {
