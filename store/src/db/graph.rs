@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::object::{DELETING, VALID};
 use super::{Failure, RowId};
 use crate::error::StoreError;
+use crate::gc::graph::{Edges, Objects};
 use crate::gc::{DeadObject, DeadReason, RebuildCost};
 
 /// What the collector needs to know of one valid object.
@@ -21,7 +22,7 @@ pub(crate) struct GraphObject {
 }
 
 /// All valid objects, sorted by row.
-pub(crate) fn objects(connection: &Connection) -> Result<Vec<GraphObject>, Failure> {
+pub(crate) fn objects(connection: &Connection) -> Result<Objects, Failure> {
     const SQL: &str = "SELECT id, kind, size_bytes, registered_at, source_sha256, last_used_at FROM object WHERE state = 1 ORDER BY id";
     let mut statement = connection.prepare_cached(SQL)?;
     let mut rows = statement.query([])?;
@@ -37,12 +38,18 @@ pub(crate) fn objects(connection: &Connection) -> Result<Vec<GraphObject>, Failu
             source: source.and_then(|bytes| bytes.first_chunk().copied()),
         });
     }
-    Ok(objects)
+    Ok(objects.into_iter().collect())
 }
 
-/// All edges: referrer, reference.
-pub(crate) fn references(connection: &Connection) -> Result<Vec<(RowId, RowId)>, Failure> {
-    pairs(connection, "SELECT referrer, reference FROM reference")
+/// All edges between `objects`. The primary key has them in the order of their referrers.
+pub(crate) fn references(connection: &Connection, objects: &Objects) -> Result<Edges, Failure> {
+    let mut statement = connection.prepare_cached("SELECT referrer, reference FROM reference ORDER BY referrer")?;
+    let mut rows = statement.query([])?;
+    let mut edges = Edges::builder(objects);
+    while let Some(row) = rows.next()? {
+        edges.add(row.get(0)?, row.get(1)?);
+    }
+    Ok(edges.finish())
 }
 
 /// What the roots name: root, object.

@@ -171,9 +171,10 @@ impl Store {
                 leased.push(row);
             }
         }
+        let objects = db::graph::objects(db)?;
         let graph = Graph {
-            objects: db::graph::objects(db)?,
-            references: db::graph::references(db)?,
+            references: db::graph::references(db, &objects)?,
+            objects,
             root_objects: db::graph::root_objects(db)?,
             dead_roots: dead_roots.map(|((row, _), _)| *row).collect(),
             leased,

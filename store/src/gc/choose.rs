@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::GcPolicy;
-use super::plan::{Dead, Graph, Index};
+use super::graph::Edges;
+use super::plan::{Dead, Graph};
 
 /// The dead objects that go now, in the order in which they may be deleted. `wanted`: enough of them to free about so
 /// many bytes, counted by their recorded sizes; `None`: all that the policy's age of use allows.
@@ -13,10 +14,10 @@ pub(crate) fn choose(graph: &Graph, dead: Vec<Dead>, policy: &GcPolicy, now: i64
     if wanted.is_none() && policy.older_than_seconds.is_none() {
         return dead;
     }
-    let index = Index::new(graph);
-    let positions: Vec<usize> = dead.iter().filter_map(|dead| index.position(dead.row)).collect();
-    let last_used = last_used(graph, &index, &positions);
-    let mut order = referrers_first(&index, &positions);
+    let edges = &graph.references;
+    let positions: Vec<usize> = dead.iter().filter_map(|dead| graph.objects.position(dead.row)).collect();
+    let last_used = last_used(graph, &positions);
+    let mut order = referrers_first(edges, &positions);
     order.sort_by_key(|position| last_used[*position]);
     if let Some(age) = policy.older_than_seconds {
         let limit = now.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
@@ -29,13 +30,13 @@ pub(crate) fn choose(graph: &Graph, dead: Vec<Dead>, policy: &GcPolicy, now: i64
         wanted.is_none_or(|wanted| before < wanted)
     });
     let taken = within.count();
-    let chosen = with_referrers(&index, &order, taken);
+    let chosen = with_referrers(edges, &order, taken);
     let reasons: std::collections::HashMap<_, _> = dead.into_iter().map(|dead| (dead.row, dead)).collect();
     chosen.into_iter().filter_map(|position| reasons.get(&graph.objects[position].row).copied()).collect()
 }
 
 /// By position: when each dead object was last used, by itself or through what refers to it. Other positions hold 0.
-fn last_used(graph: &Graph, index: &Index<'_>, dead: &[usize]) -> Vec<i64> {
+fn last_used(graph: &Graph, dead: &[usize]) -> Vec<i64> {
     let mut moments = vec![0; graph.objects.len()];
     let mut seen = vec![true; graph.objects.len()];
     for position in dead {
@@ -45,13 +46,13 @@ fn last_used(graph: &Graph, index: &Index<'_>, dead: &[usize]) -> Vec<i64> {
     newest_first.sort_by_key(|position| std::cmp::Reverse(graph.objects[*position].last_used_at));
     for position in newest_first {
         let moment = graph.objects[position].last_used_at;
-        index.mark(vec![position], &mut seen, |reached| moments[reached] = moment);
+        graph.references.mark(vec![position], &mut seen, |reached| moments[reached] = moment);
     }
     moments
 }
 
 /// The dead objects so that each comes before what it refers to; within a ring in some order.
-fn referrers_first(index: &Index<'_>, dead: &[usize]) -> Vec<usize> {
+fn referrers_first(edges: &Edges, dead: &[usize]) -> Vec<usize> {
     let dead_set: HashSet<usize> = dead.iter().copied().collect();
     let mut seen = HashSet::with_capacity(dead.len());
     let mut finished = Vec::with_capacity(dead.len());
@@ -62,11 +63,12 @@ fn referrers_first(index: &Index<'_>, dead: &[usize]) -> Vec<usize> {
             continue;
         }
         while let Some((position, edge)) = path.pop() {
-            match index.targets(position).get(edge) {
+            match edges.targets(position).get(edge) {
                 Some(target) => {
+                    let target = *target as usize;
                     path.push((position, edge + 1));
-                    if dead_set.contains(target) && seen.insert(*target) {
-                        path.push((*target, 0));
+                    if dead_set.contains(&target) && seen.insert(target) {
+                        path.push((target, 0));
                     }
                 }
                 None => finished.push(position),
@@ -78,13 +80,13 @@ fn referrers_first(index: &Index<'_>, dead: &[usize]) -> Vec<usize> {
 }
 
 /// The first `taken` of `order`, and what of the rest still refers to one of them: the other members of a ring.
-fn with_referrers(index: &Index<'_>, order: &[usize], taken: usize) -> Vec<usize> {
+fn with_referrers(edges: &Edges, order: &[usize], taken: usize) -> Vec<usize> {
     let (chosen, rest) = order.split_at(taken.min(order.len()));
     let mut chosen = chosen.to_vec();
     let mut set: HashSet<usize> = chosen.iter().copied().collect();
     loop {
         let refers = |position: &&usize| {
-            !set.contains(*position) && index.targets(**position).iter().any(|target| set.contains(target))
+            !set.contains(*position) && edges.targets(**position).iter().any(|target| set.contains(&(*target as usize)))
         };
         let more: Vec<usize> = rest.iter().filter(refers).copied().collect();
         if more.is_empty() {
@@ -99,6 +101,7 @@ fn with_referrers(index: &Index<'_>, order: &[usize], taken: usize) -> Vec<usize
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::graph::Objects;
     use super::super::plan::decide;
     use super::*;
     use crate::db::RowId;
@@ -116,11 +119,8 @@ mod tests {
             last_used_at: *used,
             source: None,
         };
-        Graph {
-            objects: used.iter().enumerate().map(object).collect(),
-            references: references.to_vec(),
-            ..Graph::default()
-        }
+        let objects: Objects = used.iter().enumerate().map(object).collect();
+        Graph { references: Edges::of(&objects, references), objects, ..Graph::default() }
     }
 
     fn chosen(graph: &Graph, policy: &GcPolicy, wanted: Option<u64>) -> Vec<RowId> {

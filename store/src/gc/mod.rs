@@ -19,6 +19,7 @@
 
 mod apply;
 mod choose;
+pub(crate) mod graph;
 pub(crate) mod moved;
 mod plan;
 mod reserve;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::GcPolicy;
+use super::graph::{Edges, Objects};
 use crate::db::RowId;
 use crate::db::graph::GraphObject;
 
@@ -10,9 +11,9 @@ use crate::db::graph::GraphObject;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Graph {
     /// The valid objects, sorted by row.
-    pub(crate) objects: Vec<GraphObject>,
-    /// Referrer, reference.
-    pub(crate) references: Vec<(RowId, RowId)>,
+    pub(crate) objects: Objects,
+    /// What refers to what.
+    pub(crate) references: Edges,
     /// Root, object.
     pub(crate) root_objects: Vec<(RowId, RowId)>,
     /// Roots that keep nothing any more.
@@ -39,17 +40,16 @@ pub(crate) struct Decision {
 
 /// Finds the dead objects.
 pub(crate) fn decide(graph: &Graph, policy: &GcPolicy, now: i64) -> Decision {
-    let index = Index::new(graph);
     let mut live = vec![false; graph.objects.len()];
     let roots = graph.root_objects.iter().filter(|(root, _)| !graph.dead_roots.contains(root));
     let seeds = roots.map(|(_, object)| *object).chain(graph.leased.iter().copied());
-    let mut waiting: Vec<usize> = seeds.filter_map(|row| index.position(row)).collect();
+    let mut waiting: Vec<usize> = seeds.filter_map(|row| graph.objects.position(row)).collect();
     waiting.extend((0..graph.objects.len()).filter(|position| is_young(&graph.objects[*position], policy, now)));
-    index.mark(waiting, &mut live, |_| {});
+    graph.references.mark(waiting, &mut live, |_| {});
     if policy.keep_sources {
-        index.mark(sources_of_live(graph, &live), &mut live, |_| {});
+        graph.references.mark(sources_of_live(graph, &live), &mut live, |_| {});
     }
-    let kept_by = kept_by_dead_roots(graph, &index, &live);
+    let kept_by = kept_by_dead_roots(graph, &live);
     let mut decision = Decision::default();
     for (position, object) in graph.objects.iter().enumerate() {
         if live[position] {
@@ -80,67 +80,18 @@ fn sources_of_live(graph: &Graph, live: &[bool]) -> Vec<usize> {
 }
 
 /// For each object that only dead roots kept, one of them.
-fn kept_by_dead_roots(graph: &Graph, index: &Index, live: &[bool]) -> HashMap<usize, RowId> {
+fn kept_by_dead_roots(graph: &Graph, live: &[bool]) -> HashMap<usize, RowId> {
     let mut seen = live.to_vec();
     let mut kept_by = HashMap::new();
     for (root, object) in &graph.root_objects {
         if graph.dead_roots.contains(root) {
-            let start = index.position(*object).into_iter().collect();
-            index.mark(start, &mut seen, |position| {
+            let start = graph.objects.position(*object).into_iter().collect();
+            graph.references.mark(start, &mut seen, |position| {
                 kept_by.insert(position, *root);
             });
         }
     }
     kept_by
-}
-
-/// The edges by position, packed: those of object `n` are `targets[starts[n]..starts[n + 1]]`.
-pub(super) struct Index<'a> {
-    objects: &'a [GraphObject],
-    starts: Vec<usize>,
-    targets: Vec<usize>,
-}
-
-impl<'a> Index<'a> {
-    pub(super) fn new(graph: &'a Graph) -> Self {
-        let mut index = Self { objects: &graph.objects, starts: vec![0; graph.objects.len() + 1], targets: Vec::new() };
-        let position = |row: &RowId| index.position(*row);
-        let edges: Vec<(usize, usize)> =
-            graph.references.iter().filter_map(|(from, to)| Some((position(from)?, position(to)?))).collect();
-        for (from, _) in &edges {
-            index.starts[from + 1] += 1;
-        }
-        for position in 1..index.starts.len() {
-            index.starts[position] += index.starts[position - 1];
-        }
-        let mut next = index.starts.clone();
-        index.targets = vec![0; edges.len()];
-        for (from, to) in edges {
-            index.targets[next[from]] = to;
-            next[from] += 1;
-        }
-        index
-    }
-
-    pub(super) fn position(&self, row: RowId) -> Option<usize> {
-        self.objects.binary_search_by_key(&row, |object| object.row).ok()
-    }
-
-    /// What the object at `position` refers to.
-    pub(super) fn targets(&self, position: usize) -> &[usize] {
-        &self.targets[self.starts[position]..self.starts[position + 1]]
-    }
-
-    /// Marks all that can be reached; without recursion, a chain may have any length.
-    pub(super) fn mark(&self, mut waiting: Vec<usize>, marked: &mut [bool], mut on_mark: impl FnMut(usize)) {
-        while let Some(position) = waiting.pop() {
-            if std::mem::replace(&mut marked[position], true) {
-                continue;
-            }
-            on_mark(position);
-            waiting.extend(self.targets(position));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -160,12 +111,8 @@ mod tests {
             last_used_at: 0,
             source: None,
         };
-        Graph {
-            objects: (1..=count).map(object).collect(),
-            references: references.to_vec(),
-            root_objects: roots.to_vec(),
-            ..Graph::default()
-        }
+        let objects: Objects = (1..=count).map(object).collect();
+        Graph { references: Edges::of(&objects, references), objects, root_objects: roots.to_vec(), ..Graph::default() }
     }
 
     fn policy() -> GcPolicy {
