@@ -78,6 +78,15 @@ impl Store {
         Ok(roots.into_iter().map(|(_, root)| root).collect())
     }
 
+    /// The root of this kind and name, if there is one.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn root_named(&self, kind: RootKind, name: &str) -> Result<Option<Root>, StoreError> {
+        let found = self.database.read("look up a root", |db| db::root::find(db, kind, name))?;
+        Ok(found.map(|(_, root)| root))
+    }
+
     /// Sets a root on `objects`; the one of the same kind and name is replaced. On return it survives a power cut.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::environment::{Clash, LinkMode, PackageLink};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{Access, KeyLock, NewRoot, Object, Root, RootKind, Store, StoreError};
+use pip_accel_store::{Access, KeyLock, NewRoot, Object, RootKind, Store, StoreError};
 
 pub use fetch::{FetchReport, fetch};
 pub use plan::{Plan, PlannedPackage};
@@ -198,9 +198,8 @@ fn already_there(
     }
     // Setting a root waits for the disk; one that is there was set for this manifest.
     let root = environment_root(request);
-    let is_known = |known: &Root| known.kind == root.kind && known.name == root.name;
     let can_write = session.store.access() == Access::ReadWrite;
-    if can_write && !session.store.roots()?.iter().any(is_known) {
+    if can_write && session.store.root_named(root.kind, &root.name)?.is_none() {
         session.store.put_root(root, &ids)?;
     }
     Ok(Some(RealizeReport {

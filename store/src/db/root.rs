@@ -27,6 +27,14 @@ fn root_of_row(row: &Row<'_>) -> Result<FoundRoot, Failure> {
     Ok((row.get(0)?, root))
 }
 
+/// The root of this kind and name.
+pub(crate) fn find(connection: &Connection, kind: RootKind, name: &str) -> Result<Option<FoundRoot>, Failure> {
+    const SQL: &str = "SELECT id, kind, name, location, device, created_at FROM root WHERE kind = ?1 AND name = ?2";
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query(params![kind.as_str(), name])?;
+    rows.next()?.map(root_of_row).transpose()
+}
+
 pub(crate) fn all(connection: &Connection) -> Result<Vec<FoundRoot>, Failure> {
     const SQL: &str = "SELECT id, kind, name, location, device, created_at FROM root ORDER BY kind, name";
     let mut statement = connection.prepare_cached(SQL)?;
@@ -90,11 +98,6 @@ pub(crate) fn follow(connection: &Connection, row: RowId, root: &Root, location:
         location.as_os_str().as_bytes()
     ])?;
     Ok(())
-}
-
-/// The root of this kind and name.
-pub(crate) fn find(connection: &Connection, kind: RootKind, name: &str) -> Result<Option<FoundRoot>, Failure> {
-    Ok(all(connection)?.into_iter().find(|(_, root)| root.kind == kind && root.name == name))
 }
 
 pub(crate) fn remove_row(connection: &Connection, row: RowId) -> Result<(), Failure> {
