@@ -33,6 +33,15 @@ pub enum Event {
         /// The file's published name.
         file_name: String,
     },
+    /// The disk was getting full, and what nothing needed was deleted.
+    Collected {
+        /// Objects that went.
+        objects: usize,
+        /// Bytes of disk that this freed.
+        freed_bytes: u64,
+        /// What should be free and is not; 0 when there is room again.
+        missing_bytes: u64,
+    },
     /// A build began.
     BuildStarted {
         /// The project.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::wheel::TagSet;
-use pip_accel_store::{Lease, Store, StoreError};
+use pip_accel_store::{GcPolicy, Lease, Store, StoreError};
 
 use crate::cancel::CancelToken;
 use crate::event::{Event, Reporter};
@@ -34,6 +34,9 @@ pub struct SessionOptions {
     pub jobs: usize,
     /// Memory in bytes that has to be free for a build to start while another one runs.
     pub build_memory: u64,
+    /// What may be deleted while packages are fetched and built, and how much of the disk should stay free
+    /// (`limits.min_free_bytes`; nothing is deleted without it).
+    pub collection: GcPolicy,
     /// Where files come from.
     pub index: IndexSettings,
     /// Wheels or sdists, by project.

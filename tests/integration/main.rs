@@ -10,6 +10,7 @@ mod environments;
 mod environments_moved;
 mod evil_archives;
 mod forgotten;
+mod gc_limits;
 mod index_access;
 mod index_client;
 mod index_download;

@@ -236,6 +236,7 @@ impl Build<'_> {
         let session = &self.engine.session;
         session.report(Event::BuildStarted { name: self.pin.name.clone(), version: version.clone() });
         let started = Instant::now();
+        self.engine.make_room().await;
         let running = self.engine.work.begin(Activity::Build);
         let result = hooks::run(place, inputs, (Hook::BuildWheel, 1)).await;
         drop(running);

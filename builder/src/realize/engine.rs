@@ -17,6 +17,7 @@ use super::permits::Permits;
 use super::pin::{ChosenKind, Pin, PinKey, Selection};
 use super::profile::{Activity, Work};
 use super::publisher::Publisher;
+use super::room::Room;
 use super::schedule::{Place, Places};
 use crate::build::{LockedBuildRequirement, build_lock_of};
 use crate::event::Event;
@@ -69,6 +70,7 @@ pub struct Engine {
     build_locks: Vec<LockedBuild>,
     purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
+    pub(crate) room: Room,
     /// What the run's time goes to.
     pub(crate) work: Work,
 }
@@ -107,6 +109,7 @@ impl Engine {
             build_locks,
             purpose,
             touched: Mutex::default(),
+            room: Room::default(),
             work: Work::default(),
             session: Arc::clone(session),
         })
@@ -362,6 +365,7 @@ impl Engine {
         if self.session.options.offline && !file.url.is_file() {
             return Err(ObtainError::Offline { pin: pin.to_string() });
         }
+        self.make_room().await;
         let client = self.client(pin).await?;
         let failed = |source| ObtainError::Download { file_name: file.file_name.clone(), source: Arc::new(source) };
         let tree = self.session.store.new_tree().map_err(store_error(pin))?;

@@ -17,6 +17,7 @@ pub mod pin;
 mod plan;
 pub mod profile;
 mod publisher;
+mod room;
 pub(crate) mod schedule;
 mod select;
 mod sink;

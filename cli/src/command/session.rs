@@ -122,6 +122,7 @@ fn options(
     Ok(SessionOptions {
         offline,
         jobs: jobs.max(1),
+        collection: super::gc::policy(settings),
         build_memory: settings.number("build-memory").unwrap_or(DEFAULT_BUILD_MEMORY),
         index: if offline {
             local_index(host, python, settings, (args, lock))?

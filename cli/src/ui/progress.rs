@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pip_accel_builder::event::{Event, Reporter};
 
-use super::{Ui, printable, seconds};
+use super::{Ui, bytes, printable, seconds};
 
 /// Shows what happens.
 #[derive(Debug)]
@@ -58,6 +58,15 @@ impl Progress {
         state.running.insert(key, bar);
     }
 
+    fn collected(&self, objects: usize, freed_bytes: u64, missing_bytes: u64) {
+        let freed = bytes(freed_bytes);
+        self.line(&format!("the disk gets full: {objects} objects that nothing needs are deleted, {freed} freed"));
+        if missing_bytes > 0 {
+            let wanted = bytes(missing_bytes);
+            self.bars.suspend(|| self.ui.warn(&format!("still less than {wanted} (min-free) of the disk is free")));
+        }
+    }
+
     fn planned(&self, state: &mut State, packages: usize, in_store: usize) {
         if packages > in_store {
             let bar = self.bars.add(ProgressBar::new(packages as u64));
@@ -93,6 +102,9 @@ impl Reporter for Progress {
                 if !self.ui.terminal {
                     self.line(&format!("fetched {file_name}"));
                 }
+            }
+            Event::Collected { objects, freed_bytes, missing_bytes } => {
+                self.collected(objects, freed_bytes, missing_bytes)
             }
             Event::BuildStarted { name, version } => {
                 let bar = ProgressBar::new_spinner().with_style(style("  {spinner} building {msg} {elapsed}"));
