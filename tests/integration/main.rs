@@ -25,3 +25,4 @@ mod sandbox_builds;
 mod store_lifecycle;
 mod store_objects;
 mod support;
+mod unchanged;

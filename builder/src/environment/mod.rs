@@ -33,6 +33,7 @@ mod remove;
 mod request;
 mod script;
 mod skeleton;
+mod stamp;
 mod write;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ mod tests;
 
 pub use check::{
     EnvironmentPackageFiles, EnvironmentStatus, check_against, check_environment, package_files, read_manifest,
+    unchanged,
 };
 pub use error::EnvironmentError;
 pub use realize::realize_environment;
@@ -47,3 +49,4 @@ pub use request::{
     ActivationTemplate, CopyReason, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused,
     Replace,
 };
+pub use stamp::{Stamp, stamp};

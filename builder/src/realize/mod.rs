@@ -8,6 +8,7 @@
 //! The session's lease covers every object from the moment it is looked at until the root is registered, so a
 //! garbage collection at any moment takes none of them.
 
+mod checked;
 pub mod detach;
 pub mod engine;
 pub mod error;
@@ -192,7 +193,7 @@ fn already_there(
         return Ok(None);
     }
     let clashes = manifest.clashes.clone();
-    let status = environment::check_against(&request.destination, manifest).map_err(RealizeError::Environment)?;
+    let status = checked::check(session, &request.destination, manifest)?;
     // What nobody here made is not what the lock describes.
     if !status.is_intact() || (!status.foreign.is_empty() && !request.keep_foreign) {
         return Ok(None);
