@@ -2,6 +2,7 @@
 # make setup      what building, testing and the demo need (apt packages when missing, test tools into the cache)
 # make test       every offline test        make lint   formatting, clippy, rustdoc, licences
 # make demo       the example lock, end to end
+# make torture    the tests that make things fail, thoroughly; takes long
 # make bench      figures against uv        make test-online   the real index
 # make install    program, man pages and completions below PREFIX (/usr/local)
 # COLD=1          build from nothing instead of with the kept target directory
@@ -25,7 +26,7 @@ export PIP_ACCEL_TEST_UV ?= $(CACHE)/tools/bin/uv
 export PIP_ACCEL_TEST_WHEELS ?= $(CACHE)/wheels
 PIP_ACCEL := $(CARGO_TARGET_DIR)/release/pip-accel
 
-.PHONY: setup setup-build build install test lint demo bench test-online clean cold
+.PHONY: setup setup-build build install torture test lint demo bench test-online clean cold
 
 setup: ## packages and tools for everything
 	@.ci/setup all
@@ -51,6 +52,9 @@ install: build
 
 test: setup cold
 	@.ci/test
+
+torture: setup
+	@PIP_ACCEL_TEST_THOROUGH=1 .ci/test -E 'test(faults::)'
 
 lint: setup-build
 	cargo fmt --all --check

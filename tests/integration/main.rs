@@ -9,6 +9,7 @@ mod detach;
 mod environments;
 mod environments_moved;
 mod evil_archives;
+mod faults;
 mod forgotten;
 mod gc_limits;
 mod index_access;
