@@ -24,4 +24,5 @@ mod resolver;
 mod sandbox_builds;
 mod store_lifecycle;
 mod store_objects;
+mod store_repair;
 mod support;
