@@ -11,6 +11,7 @@ pub mod index;
 pub mod lock;
 pub mod python;
 pub mod realize;
+pub mod repair;
 pub mod resolve;
 pub mod sandbox;
 pub mod session;

@@ -60,8 +60,10 @@ pub enum Command {
     Roots(RootsArgs),
     /// Delete what nothing refers to
     Gc(GcArgs),
-    /// Check that the store holds what it says
+    /// Check that the store holds what it says, and repair it
     Verify(VerifyArgs),
+    /// Let equal files of the store share their room on the disk
+    Optimise,
     /// Handle the configuration
     Config(ConfigArgs),
     /// Check this machine: sandbox, compilers, interpreters, disk, index
@@ -285,9 +287,24 @@ pub struct GcArgs {
 /// Arguments of `verify`
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
+    /// Only these: `NAME`, `NAME==VERSION`, the beginning of an object id, or a path in the store
+    #[arg(value_name = "PKG|ID", conflicts_with = "rebuild_db")]
+    pub objects: Vec<String>,
     /// Look at sizes, times and modes only
     #[arg(long)]
     pub quick: bool,
+    /// Read only what was not verified within this time: seconds, or a number with s, m, h or d
+    #[arg(long, value_name = "AGE", conflicts_with_all = ["quick", "rebuild_db"])]
+    pub max_age: Option<String>,
+    /// Put right what is found: from copies in the store, the index, or by building again
+    #[arg(long, conflicts_with = "rebuild_db")]
+    pub repair: bool,
+    /// Make a lost or damaged database anew from the objects
+    #[arg(long)]
+    pub rebuild_db: bool,
+    /// Where files for repairs come from
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Arguments of `config`

@@ -107,10 +107,14 @@ impl From<OpenError> for Failure {
             OpenError::NewerFormat { .. } => {
                 failure.hint("use the newer pip-accel that wrote it, or another store: --store")
             }
+            OpenError::DatabaseLost { .. } => Self::new(Exit::StoreDamaged, sentence(&error)).hint(REBUILD),
             _ => failure.hint("name another place for the store: --store DIR or PIP_ACCEL_STORE"),
         }
     }
 }
+
+/// What helps when the database is lost.
+const REBUILD: &str = "make it anew from the store's objects: pip-accel verify --rebuild-db";
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
@@ -147,6 +151,8 @@ fn store_failure(error: &StoreError) -> Failure {
     }
     let failure = Failure::new(Exit::Error, sentence(error));
     match error {
+        StoreError::DatabaseDamaged { .. } => Failure::new(Exit::StoreDamaged, sentence(error)).hint(REBUILD),
+        StoreError::InUse(_) => failure.hint("repeat the command when the other process has ended"),
         StoreError::ReadOnly { .. } => failure.hint("use a store that you may write: --store DIR or PIP_ACCEL_STORE"),
         StoreError::Immutable { path } => failure.hint(&format!(
             "repeat the command with CAP_LINUX_IMMUTABLE, outside of this container for instance; or: chattr -R -i {}",

@@ -127,12 +127,50 @@ pub enum EntryKind {
 
 /// One path of a tree and what stands there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "EntryFields")]
 pub struct Entry {
     /// Where, relative to the object's directory.
     pub path: EntryPath,
     /// What.
     #[serde(flatten)]
     pub kind: EntryKind,
+}
+
+/// An entry as it is read. A store has hundreds of thousands of them, and verifying reads them all: reading into a
+/// flattened, tagged enum would keep every value in a map first.
+#[derive(Deserialize)]
+struct EntryFields {
+    path: EntryPath,
+    kind: EntryWord,
+    digest: Option<FileDigest>,
+    size: Option<u64>,
+    #[serde(default)]
+    executable: bool,
+    target: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum EntryWord {
+    Directory,
+    File,
+    Symlink,
+}
+
+impl TryFrom<EntryFields> for Entry {
+    type Error = String;
+
+    fn try_from(fields: EntryFields) -> Result<Self, String> {
+        let EntryFields { path, kind, digest, size, executable, target } = fields;
+        let kind = match (kind, digest, size, target) {
+            (EntryWord::Directory, ..) => EntryKind::Directory,
+            (EntryWord::File, Some(digest), Some(size), _) => EntryKind::File { digest, size, executable },
+            (EntryWord::Symlink, _, _, Some(target)) => EntryKind::Symlink { target },
+            (EntryWord::File, ..) => return Err(format!("the file `{path}` has no digest or size")),
+            (EntryWord::Symlink, ..) => return Err(format!("the link `{path}` has no target")),
+        };
+        Ok(Self { path, kind })
+    }
 }
 
 /// The entries of a tree, sorted by the bytes of their paths, each path once.
@@ -271,6 +309,24 @@ mod tests {
         let long = "x".repeat(256);
         for bad in ["", "/a", "a//b", "a/", ".", "..", "a/../b", "a\0", "a\\b", &long, &"a/".repeat(2000)] {
             assert!(EntryPath::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn entries_are_read_as_they_are_written() {
+        let entry = |path: &str, kind| Entry { path: EntryPath::parse(path).expect("a path"), kind };
+        let file = |executable| EntryKind::File { digest: FileDigest::from_bytes([7; 32]), size: 3, executable };
+        let entries = vec![
+            entry("a", EntryKind::Directory),
+            entry("a/b", file(false)),
+            entry("a/c", file(true)),
+            entry("a/d", EntryKind::Symlink { target: "b".to_owned() }),
+        ];
+        let manifest = Manifest::from(entries);
+        let text = serde_json::to_string(&manifest).expect("written");
+        assert_eq!(serde_json::from_str::<Manifest>(&text).expect("read"), manifest);
+        for bad in [r#"{"path":"a","kind":"file","size":1}"#, r#"{"path":"a","kind":"symlink"}"#] {
+            assert!(serde_json::from_str::<Entry>(bad).is_err(), "{bad}");
         }
     }
 

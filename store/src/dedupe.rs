@@ -5,30 +5,57 @@
 //! through a map in memory. `files/` is a help, never a truth: whatever is missing or wrong there costs space only.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pip_accel_schema::digest::FileDigest;
+use rayon::prelude::*;
 
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops::{CANONICAL_MTIME, mode_of_file};
 use crate::layout::Layout;
+use crate::verify::{InodeDigests, digest_of};
 
 /// Shorter files are written each time: an inode costs less than the lookup, and every package ships the same empty
 /// `__init__.py`, which would use up the links that one inode may have (65,000 on ext4).
-pub(crate) const SHARED_BYTES_MIN: u64 = 64;
+const SHARED_BYTES_MIN: u64 = 64;
 
 /// Generations of one content. 1000 times 65,000 links is more than any store holds.
 const GENERATIONS_MAX: u16 = 1000;
+
+/// Generations of a content that are looked at even where one before them is missing.
+pub(crate) const GENERATIONS_ALWAYS: u16 = 3;
 
 /// What makes two files the same: content and mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Content {
     pub(crate) digest: FileDigest,
     pub(crate) executable: bool,
+}
+
+/// Where a file may share an inode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Its inode has a name in `files/`.
+    Same,
+    /// The inode of this name in `files/` is equal, and has room.
+    Room(PathBuf),
+    /// Nowhere: all inodes are full, its own included.
+    Impossible,
+    /// Its bytes are not what they should be.
+    Wrong,
+}
+
+/// Whether a file has the size, mode and time of a whole file of `content`.
+pub(crate) fn is_shareable(metadata: &Metadata, content: &Content, size: u64) -> bool {
+    metadata.is_file()
+        && metadata.len() == size
+        && metadata.mtime() == CANONICAL_MTIME
+        && metadata.mode() & 0o7777 == mode_of_file(content.executable)
 }
 
 /// How a file got into a tree.
@@ -47,11 +74,18 @@ pub(crate) struct SharedFiles {
     staged: Mutex<HashMap<Content, PathBuf>>,
     /// Links that one inode may have; tests lower it.
     links_max: u64,
+    /// Whether the bytes of what is linked are read first: while a store is repaired, `files/` may be wrong.
+    careful: AtomicBool,
 }
 
 impl SharedFiles {
     pub(crate) fn new(layout: Layout) -> Self {
-        Self { layout, staged: Mutex::default(), links_max: u64::MAX }
+        Self { layout, staged: Mutex::default(), links_max: u64::MAX, careful: AtomicBool::new(false) }
+    }
+
+    /// Whether to read the bytes of what is linked from now on.
+    pub(crate) fn set_careful(&self, careful: bool) {
+        self.careful.store(careful, Ordering::Relaxed);
     }
 
     #[cfg(test)]
@@ -101,10 +135,8 @@ impl SharedFiles {
             };
         }
         let metadata = fs::symlink_metadata(target).on("examine", target)?;
-        let whole = metadata.is_file()
-            && metadata.len() == size
-            && metadata.mtime() == CANONICAL_MTIME
-            && metadata.mode() & 0o7777 == mode_of_file(content.executable);
+        let is_right = || digest_of(target).is_ok_and(|(digest, _)| digest == content.digest);
+        let whole = is_shareable(&metadata, content, size) && (!self.careful.load(Ordering::Relaxed) || is_right());
         if whole && metadata.nlink() <= self.links_max {
             return Ok(Attempt::Linked);
         }
@@ -115,6 +147,97 @@ impl SharedFiles {
         // Somebody changed the shared inode. Objects that have it are for `verify` to find; nobody new gets it.
         drop(fs::remove_file(source));
         Ok(Attempt::Absent)
+    }
+
+    /// What `look` says about the names in `files/` and the contents that they stand for; asked in parallel. What is named
+    /// otherwise is passed over.
+    pub(crate) fn look_at_all<T: Send>(
+        &self,
+        look: impl Fn(&fs::DirEntry, &Content) -> Option<T> + Sync,
+    ) -> Result<Vec<T>, StoreError> {
+        let top = self.layout.shared_files();
+        let shards: Vec<fs::DirEntry> = fs::read_dir(&top).and_then(Iterator::collect).on("list", &top)?;
+        let look_at_shard = |shard: &fs::DirEntry| -> Result<Vec<T>, StoreError> {
+            let entries = match fs::read_dir(shard.path()) {
+                Ok(entries) => entries,
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+                    return Ok(Vec::new());
+                }
+                Err(error) => return Err(StoreError::io("list", &shard.path(), error)),
+            };
+            let mut said = Vec::new();
+            for entry in entries {
+                let entry = entry.on("list", &shard.path())?;
+                let (start, rest) = (shard.file_name(), entry.file_name());
+                let content = start.to_str().zip(rest.to_str()).and_then(|(start, rest)| content_named(start, rest));
+                said.extend(content.and_then(|content| look(&entry, &content)));
+            }
+            Ok(said)
+        };
+        let said: Vec<Vec<T>> = shards.par_iter().map(look_at_shard).collect::<Result<_, _>>()?;
+        Ok(said.into_iter().flatten().collect())
+    }
+
+    /// Where the file `own` of `content` may share an inode with equal ones; where nobody is registered, `own` is, once its
+    /// bytes are found right. `probe` is a free path beside the store's files, `digests` what was read before.
+    pub(crate) fn sharing(
+        &self,
+        content: &Content,
+        size: u64,
+        own: (&Path, &Metadata),
+        (probe, digests): (&Path, &InodeDigests),
+    ) -> Result<Sharing, StoreError> {
+        let (place, metadata) = own;
+        let mut room = None;
+        let mut free = None;
+        for generation in 0..GENERATIONS_MAX {
+            let shared = self.layout.shared_file(&content.digest, content.executable, generation);
+            match fs::symlink_metadata(&shared) {
+                Ok(found) if (found.dev(), found.ino()) == (metadata.dev(), metadata.ino()) => {
+                    return Ok(Sharing::Same);
+                }
+                Ok(_) if room.is_some() => {}
+                Ok(found)
+                    if !is_shareable(&found, content, size) || digests.of(&shared, &found) != Ok(content.digest) =>
+                {
+                    // Somebody changed it: nobody new gets it, and the objects that have it are for `verify` to find.
+                    fs::remove_file(&shared).on("delete", &shared)?;
+                    free.get_or_insert(generation);
+                }
+                Ok(_) => match self.link_one(&shared, content, size, probe)? {
+                    Attempt::Linked => {
+                        fs::remove_file(probe).on("delete", probe)?;
+                        room = Some(shared);
+                    }
+                    Attempt::Full | Attempt::Absent | Attempt::Impossible => {}
+                },
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    free.get_or_insert(generation);
+                    // A collector may have taken names of earlier generations.
+                    if generation >= GENERATIONS_ALWAYS {
+                        break;
+                    }
+                }
+                Err(error) => return Err(StoreError::io("examine", &shared, error)),
+            }
+        }
+        if let Some(shared) = room {
+            return Ok(Sharing::Room(shared));
+        }
+        let Some(generation) = free.filter(|_| metadata.nlink() < self.links_max) else {
+            return Ok(Sharing::Impossible);
+        };
+        if digests.of(place, metadata) != Ok(content.digest) {
+            return Ok(Sharing::Wrong);
+        }
+        self.register(content, generation, place);
+        let shared = self.layout.shared_file(&content.digest, content.executable, generation);
+        match fs::symlink_metadata(&shared) {
+            Ok(found) if (found.dev(), found.ino()) == (metadata.dev(), metadata.ino()) => Ok(Sharing::Same),
+            // Somebody else was faster with an equal one.
+            Ok(_) => Ok(Sharing::Room(shared)),
+            Err(_) => Ok(Sharing::Impossible),
+        }
     }
 
     /// Lets later trees of this process link to a file that is written but not yet published.
@@ -155,6 +278,13 @@ impl SharedFiles {
             _ => {}
         }
     }
+}
+
+/// The content that a name in `files/` stands for.
+fn content_named(shard: &str, rest: &str) -> Option<Content> {
+    let rest = rest.split_once('~').map_or(rest, |(rest, _)| rest);
+    let (rest, executable) = rest.strip_suffix("-x").map_or((rest, false), |rest| (rest, true));
+    Some(Content { digest: format!("{shard}{rest}").parse().ok()?, executable })
 }
 
 /// Whether an equal file was found and linked.

@@ -90,6 +90,19 @@ pub enum StoreError {
         /// SQLite's answer.
         source: Box<rusqlite::Error>,
     },
+    /// The database's file is damaged; it can be made anew from the objects.
+    #[error("the database `{}` is damaged, cannot {action}", path.display())]
+    DatabaseDamaged {
+        /// The database.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// SQLite's answer.
+        source: Box<rusqlite::Error>,
+    },
+    /// A living process has a lease on the object, so it can't be replaced now.
+    #[error("object {0} is used by a running process")]
+    InUse(ObjectId),
     /// A record on disk or a row of the database says something impossible.
     #[error("the record of `{what}` is damaged: {reason}")]
     Record {

@@ -11,6 +11,8 @@
 //!   tmp/                    staging and build folders, each flocked by its owner
 //!   trash/                  what is being deleted
 //!   reserve                 bytes that a collection on a full disk may use
+//!   roots/<hash>.json       the roots, for a lost database
+//!   quarantine/             what repairs could not mend
 //!   layers/  index/         kept for unpacked system packages and package indexes
 //! ```
 
@@ -22,6 +24,10 @@ use pip_accel_schema::encode::Encoder;
 /// The record inside each object's folder.
 pub(crate) const RECORD_FILE: &str = "manifest.json";
 
+/// Prefix of folders among the objects that are about to take an object's place, or just lost it. Exchanging two folders
+/// of one parent needs no write permission on them, so that both keep their read-only modes.
+pub(crate) const SWAP_PREFIX: &str = ".swap-";
+
 /// Prefix of the lock files of leases.
 pub(crate) const LEASE_PREFIX: &str = "lease-";
 
@@ -31,7 +37,7 @@ pub(crate) const KEY_PREFIX: &str = "key-";
 /// Ending of build logs.
 pub(crate) const LOG_SUFFIX: &str = ".zst";
 
-const FOLDERS: [&str; 9] = ["db", "store", "files", "logs", "locks", "tmp", "trash", "layers", "index"];
+const FOLDERS: [&str; 10] = ["db", "store", "files", "roots", "logs", "locks", "tmp", "trash", "layers", "index"];
 
 /// Where things are.
 #[derive(Debug, Clone)]
@@ -72,6 +78,11 @@ impl Layout {
 
     pub(crate) fn database(&self) -> PathBuf {
         self.root.join("db/store.sqlite")
+    }
+
+    /// A file beside the database, whose name goes on with `ending`.
+    pub(crate) fn database_beside(&self, ending: &str) -> PathBuf {
+        self.root.join("db").join(format!("store.sqlite{ending}"))
     }
 
     pub(crate) fn objects(&self) -> PathBuf {
@@ -130,6 +141,21 @@ impl Layout {
 
     pub(crate) fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// Where repairs put what they can't mend.
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    /// The roots once more, a file each, for the day on which the database is lost.
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.root.join("roots")
+    }
+
+    /// The folder of the shared contents.
+    pub(crate) fn shared_files(&self) -> PathBuf {
+        self.root.join("files")
     }
 
     pub(crate) fn trash(&self) -> PathBuf {

@@ -141,13 +141,17 @@ impl Lease {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Runs a look-up and claims what it finds, in one transaction.
+    /// Runs a look-up and claims what it finds, in one transaction. What this handle is repairing is not found.
     fn claiming(
         &self,
         action: &'static str,
         look_up: impl FnOnce(&Store, &Connection) -> Result<Vec<Option<Found>>, Failure>,
     ) -> Result<Vec<Option<Object>>, StoreError> {
         let store = &*self.store;
+        let look_up = |store: &Store, db: &Connection| {
+            let whole = |found: Found| (!store.damaged.has(&found.1.id)).then_some(found);
+            Ok::<_, Failure>(look_up(store, db)?.into_iter().map(|found| found.and_then(whole)).collect::<Vec<_>>())
+        };
         let found = match &self.claim {
             None => store.database.snapshot(action, |db| look_up(store, db))?,
             Some(claim) => {

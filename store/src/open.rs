@@ -15,6 +15,7 @@ use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
 use crate::gc::renew_reserve;
 use crate::layout::Layout;
+use crate::repair::Damaged;
 use crate::store::{Access, Durability, OpenOptions, Protect, Shared, Store};
 
 /// Version of the layout of the root, in the file `format`.
@@ -109,6 +110,12 @@ pub enum OpenError {
         /// SQLite's answer.
         source: Box<rusqlite::Error>,
     },
+    /// There are objects, and no database that knows them. It can be made anew from them.
+    #[error("the database of the store `{}` is lost, its objects are there", root.display())]
+    DatabaseLost {
+        /// The store.
+        root: PathBuf,
+    },
     /// Any other failure.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -134,6 +141,7 @@ impl Store {
                 DatabaseMode::ReadWrite
             }
             Access::ReadOnly if !layout.database().exists() => {
+                refuse_lost_database(&layout)?;
                 return Err(OpenError::Missing { root: layout.root().to_owned() });
             }
             Access::ReadOnly => DatabaseMode::ReadOnly,
@@ -143,12 +151,13 @@ impl Store {
         if access == Access::ReadWrite || writable_folder {
             refuse_network_file_system(&layout)?;
         }
+        refuse_lost_database(&layout)?;
         let mode = if mode == DatabaseMode::ReadOnly && !writable_folder { DatabaseMode::Unwritable } else { mode };
         let database = Arc::new(Database::open(&layout, mode, durability == Durability::Full)?);
         let files = SharedFiles::new(layout.clone());
         let is_protecting = access == Access::ReadWrite && is_protecting(&layout, protect)?;
         let shared = Arc::new(Shared { layout, durability, files, checkpoints });
-        let store = Self { shared, database, access, clock, is_protecting };
+        let store = Self { shared, database, access, clock, is_protecting, damaged: Damaged::default() };
         if access == Access::ReadWrite {
             store.sweep_at_start()?;
         }
@@ -165,6 +174,17 @@ fn is_protecting(layout: &Layout, protect: Protect) -> Result<bool, OpenError> {
     fs_ops::try_immutable(&layout.tmp())
         .map(|()| true)
         .map_err(|source| OpenError::CannotProtect { root: layout.root().to_owned(), source })
+}
+
+/// A store with objects had a database: making an empty one would lose what keeps them.
+fn refuse_lost_database(layout: &Layout) -> Result<(), OpenError> {
+    if fs::metadata(layout.database()).is_ok_and(|metadata| metadata.len() > 0) || !layout.format().exists() {
+        return Ok(());
+    }
+    let has_objects = fs::read_dir(layout.objects()).is_ok_and(|mut entries| entries.next().is_some());
+    // Whoever makes a store has a database before the first object; look again, now that there is one.
+    let there = || fs::metadata(layout.database()).is_ok_and(|metadata| metadata.len() > 0);
+    if has_objects && !there() { Err(OpenError::DatabaseLost { root: layout.root().to_owned() }) } else { Ok(()) }
 }
 
 /// Makes the folders and the format file. Several processes may do so at once.
@@ -212,7 +232,7 @@ fn is_writable(folder: &Path) -> bool {
     nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK).is_ok()
 }
 
-fn check_format(layout: &Layout) -> Result<(), OpenError> {
+pub(crate) fn check_format(layout: &Layout) -> Result<(), OpenError> {
     use std::io::Read;
     let path = layout.format();
     let mut text = String::new();
@@ -233,7 +253,7 @@ fn check_format(layout: &Layout) -> Result<(), OpenError> {
     }
 }
 
-fn refuse_network_file_system(layout: &Layout) -> Result<(), OpenError> {
+pub(crate) fn refuse_network_file_system(layout: &Layout) -> Result<(), OpenError> {
     let folder = layout.database_folder();
     let kind = statfs(&folder).on("examine the file system of", &folder)?.filesystem_type();
     // The kernel's numbers have 32 bits; the C type may be signed.

@@ -57,10 +57,10 @@ pub struct NewObject {
 
 /// An object whose tree is whole, canonical and has its record.
 #[derive(Debug)]
-struct Sealable {
-    tree: TreeWriter,
-    id: ObjectId,
-    record: ObjectRecord,
+pub(crate) struct Sealable {
+    pub(crate) tree: TreeWriter,
+    pub(crate) id: ObjectId,
+    pub(crate) record: ObjectRecord,
     sealed: Sealed,
 }
 
@@ -94,7 +94,11 @@ impl Lease {
             store.checkpoint("publish-sealed");
             sync_batch(store, &sealed)?;
             store.checkpoint("publish-synced");
+            let (damaged, sealed) = sealed.into_iter().partition(|object: &Sealable| store.damaged.has(&object.id));
             self.register(store, sealed)?;
+            for object in damaged {
+                self.replace(store, object)?;
+            }
         }
         let missing = |id: &ObjectId| StoreError::MissingObject(*id);
         let objects = self.take(&ids)?;
@@ -103,6 +107,9 @@ impl Lease {
 
     /// Steps 3 to 5.
     fn register(&self, store: &Store, mut batch: Vec<Sealable>) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         let lock = lock::lock_exclusive(&store.layout().publish_lock())?;
         let mut trash = Vec::new();
         let fates = store.database.write("register objects", |db| self.write_pending(store, db, &batch, &mut trash))?;
@@ -199,7 +206,11 @@ fn rows_of_batch(batch: &[Sealable], fates: &[Fate]) -> HashMap<ObjectId, RowId>
 }
 
 /// The rows that an object refers to: of its own batch, or valid.
-fn references_of(db: &Connection, object: &Sealable, batch: &HashMap<ObjectId, RowId>) -> Result<Vec<RowId>, Failure> {
+pub(crate) fn references_of(
+    db: &Connection,
+    object: &Sealable,
+    batch: &HashMap<ObjectId, RowId>,
+) -> Result<Vec<RowId>, Failure> {
     let mut rows = Vec::with_capacity(object.record.references.len());
     for reference in &object.record.references {
         let row = match batch.get(reference) {
@@ -235,7 +246,8 @@ fn seal(new: NewObject) -> Result<Sealable, StoreError> {
     Ok(Sealable { tree, id: *path.id(), record, sealed })
 }
 
-fn write_record(folder: &Path, record: &ObjectRecord) -> Result<(), StoreError> {
+/// Writes the record beside an object's content.
+pub(crate) fn write_record(folder: &Path, record: &ObjectRecord) -> Result<(), StoreError> {
     let path = folder.join(RECORD_FILE);
     let text = serde_json::to_vec(record)
         .map_err(|error| StoreError::Record { what: record.path.clone(), reason: error.to_string() })?;
@@ -310,7 +322,7 @@ fn withdraw(store: &Store, batch: &[Sealable], fates: &[Fate], trash: &mut Vec<P
 }
 
 /// Lets later objects share the files of a published one.
-fn share(store: &Store, object: &Sealable) {
+pub(crate) fn share(store: &Store, object: &Sealable) {
     let folder = store.layout().object(&object.record.path);
     for FreshFile { path, content, generation } in &object.sealed.fresh {
         if let Some(generation) = generation {
@@ -320,7 +332,7 @@ fn share(store: &Store, object: &Sealable) {
 }
 
 /// Gives the folders of a published object the immutable flag. It is valid without: what fails here costs protection.
-fn protect(store: &Store, object: &Sealable) {
+pub(crate) fn protect(store: &Store, object: &Sealable) {
     let top = store.layout().object(&object.record.path);
     let folders = object.sealed.folders.iter().map(|folder| top.join(folder));
     for folder in folders.chain([top.clone()]) {

@@ -11,10 +11,11 @@ use serde::Serialize;
 use crate::db;
 use crate::error::{IoContext, StoreError};
 use crate::gc::moved;
+use crate::registry;
 use crate::store::Store;
 
 /// What a root is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootKind {
     /// An environment; its location is the environment's folder.
@@ -108,7 +109,17 @@ impl Store {
                 rows.push(found.ok_or(StoreError::MissingObject(*id))?.row);
             }
             db::root::put(db, &root, &rows)
-        })
+        })?;
+        // The root counts; what is written beside the database is for the day on which that is lost.
+        if let Err(error) = registry::write(self.layout(), &root, objects) {
+            tracing::warn!(%error, root = root.name, "a root is in the database only");
+        }
+        if moved.is_some()
+            && let Err(error) = self.renew_registry()
+        {
+            tracing::warn!(%error, "a root that was moved is in the database only");
+        }
+        Ok(())
     }
 
     /// The root whose place `new` is about to take while its own environment was moved to another one.
@@ -127,6 +138,7 @@ impl Store {
     /// When the store is read-only or the database fails.
     pub fn remove_root(&self, kind: RootKind, name: &str) -> Result<bool, StoreError> {
         self.writable("remove a root")?;
+        registry::remove(self.layout(), kind, name)?;
         self.database.write("remove a root", |db| db::root::remove(db, kind, name))
     }
 }

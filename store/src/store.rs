@@ -8,6 +8,7 @@ use crate::db::Database;
 use crate::dedupe::SharedFiles;
 use crate::error::{IoContext, StoreError};
 use crate::layout::Layout;
+use crate::repair::Damaged;
 
 /// What a store may be opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,7 @@ pub struct Store {
     pub(crate) clock: Clock,
     /// Whether folders of objects get the immutable flag; it was tried.
     pub(crate) is_protecting: bool,
+    pub(crate) damaged: Damaged,
 }
 
 /// Room on a store's file system.

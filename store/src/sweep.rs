@@ -44,6 +44,7 @@ impl Store {
         note("tmp/", self.sweep_tmp());
         note("unfinished objects", self.sweep_pending());
         note("objects being deleted", self.sweep_deleting());
+        note("folders beside the objects", self.sweep_swaps());
         note("lock files", self.sweep_lock_files());
         note("logs", self.sweep_logs());
         match trashed(&self.layout().trash()) {

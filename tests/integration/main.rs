@@ -25,5 +25,6 @@ mod resolver;
 mod sandbox_builds;
 mod store_lifecycle;
 mod store_objects;
+mod store_repair;
 mod support;
 mod unchanged;

@@ -149,3 +149,23 @@ fn others_stores_are_not_protected() {
         collect_all(&mut env);
     }
 }
+
+/// C1: protected objects are repaired and share their room, and are protected again afterwards.
+#[test]
+fn protected_objects_are_repaired() {
+    let Some(mut env) = protected() else { return };
+    realized(&env);
+    let guarded = objects(&env).into_iter().find(|object| object.join("site/guarded").exists()).expect("realized");
+    let deep = guarded.join("site/guarded/deep");
+    assert!(change_flag("-i", &deep));
+    std::fs::write(deep.join("stray"), "x").expect("not protected any more");
+    std::fs::remove_file(deep.join("data.txt")).expect("not protected any more");
+    env.run(["verify"]).fails_with(exit::STORE_DAMAGED).prints("extra-file").prints("missing-file");
+    env.run(["verify", "--repair", "--offline"]).success();
+    assert_eq!(std::fs::read_to_string(deep.join("data.txt")).expect("repaired"), "data\n");
+    env.run(["optimise"]).success();
+    for folder in objects(&env).iter().flat_map(|object| folders(object)) {
+        assert!(is_immutable(&folder), "{}", folder.display());
+    }
+    collect_all(&mut env);
+}

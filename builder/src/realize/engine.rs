@@ -177,7 +177,8 @@ impl Engine {
         }
     }
 
-    async fn wheel(
+    /// The tree of the wheel that `selection` names.
+    pub(crate) async fn wheel(
         self: &Arc<Self>,
         pin: &Pin,
         selection: &Selection,

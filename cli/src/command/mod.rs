@@ -8,6 +8,7 @@ mod fetch;
 mod gc;
 mod log;
 mod manual;
+mod optimise;
 mod realize;
 mod roots;
 mod session;
@@ -57,7 +58,8 @@ impl Context<'_> {
         }
     }
 
-    fn store_options(&self, settings: &Settings, access: Access) -> Result<OpenOptions, Failure> {
+    /// How the settings say that the store is to be opened.
+    pub(crate) fn store_options(&self, settings: &Settings, access: Access) -> Result<OpenOptions, Failure> {
         let durability = match settings.text("durability") {
             Some("none") => Durability::None,
             _ => Durability::Full,
@@ -88,6 +90,7 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Roots(args) => roots::run(context, args),
         Command::Gc(args) => gc::run(context, args),
         Command::Verify(args) => verify::run(context, args),
+        Command::Optimise => optimise::run(context),
         Command::Config(args) => config::run(context, args),
         Command::Doctor(args) => doctor::run(context, args),
         Command::Completions { shell } => {

@@ -9,7 +9,7 @@ use pip_accel_builder::lock::{self, FormatControl, LoadedLock, LockOptions, Sour
 
 use pip_accel_builder::python::default_index::default_index;
 use pip_accel_builder::python::interpreter::{
-    Memo, PythonInstallation, SearchPath, find, query_remembered, supports_environments,
+    Memo, PythonInstallation, SearchPath, find, list, query_remembered, supports_environments,
 };
 use pip_accel_builder::python::pip_settings::{PipConfigFiles, PipSettings};
 use pip_accel_builder::sandbox::{Limits, default_limits};
@@ -63,7 +63,34 @@ impl Opened {
     }
 }
 
-fn apply_flags(settings: &mut Settings, args: &SourceArgs) {
+/// A session on an open store for an interpreter, without a lock.
+pub(super) fn start(
+    context: &Context<'_>,
+    store: &Arc<Store>,
+    (settings, args): (&Settings, &SourceArgs),
+    (python, progress): (PythonInstallation, &Arc<Progress>),
+) -> Result<Arc<Session>, Failure> {
+    let options = options(context, (store, &python), settings, args, &LockOptions::default())?;
+    let reporter: Arc<dyn Reporter> = Arc::clone(progress) as Arc<dyn Reporter>;
+    Ok(Arc::new(Session::new(store, python, options, reporter)?))
+}
+
+/// The interpreters of this machine: the one that the settings mean, then all others; each is asked when it is its turn.
+pub(super) fn interpreters<'a>(
+    context: &'a Context<'_>,
+    store: &'a Store,
+    settings: &'a Settings,
+) -> impl Iterator<Item = PythonInstallation> + 'a {
+    let first = interpreter(context, store, settings).ok();
+    let known = first.as_ref().map(|python| python.executable.clone());
+    let others = std::iter::once_with(|| list(&search_path(&context.host))).flatten();
+    let others = others.filter(move |found| known.as_ref() != Some(&found.path));
+    first
+        .into_iter()
+        .chain(others.filter_map(|found| with_memo(store, |memo| query_remembered(&found.path, memo)).ok()))
+}
+
+pub(super) fn apply_flags(settings: &mut Settings, args: &SourceArgs) {
     settings.set("python", args.python.clone().map(Value::Text));
     settings.set("offline", args.offline.then_some(Value::Flag(true)));
     settings.set("jobs", args.jobs.map(|jobs| Value::Number(jobs as u64)));

@@ -14,7 +14,7 @@ use pip_accel_schema::name::PackageName;
 use serde::Serialize;
 
 pub(crate) use file::ReadConfigError;
-pub(crate) use keys::{KEYS, Key, Kind, parse_size};
+pub(crate) use keys::{KEYS, Key, Kind, parse_duration, parse_size};
 pub(crate) use links::package_links;
 
 use crate::host::Host;

@@ -26,3 +26,10 @@ pub(crate) fn rows(connection: &Connection) -> Result<Vec<(String, RowId)>, Fail
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
+
+/// The names of the leases on one object.
+pub(crate) fn of_object(connection: &Connection, row: RowId) -> Result<Vec<String>, Failure> {
+    let mut statement = connection.prepare_cached("SELECT name FROM lease WHERE object = ?1")?;
+    let rows = statement.query_map([row], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

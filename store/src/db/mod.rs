@@ -95,7 +95,16 @@ impl Drop for Database {
 impl Database {
     /// Opens the database; `durable`: whether [`Self::write_durably`] waits for the disk.
     pub(crate) fn open(layout: &Layout, mode: DatabaseMode, durable: bool) -> Result<Self, OpenError> {
-        let path = layout.database();
+        Self::open_at(layout, layout.database(), mode, durable)
+    }
+
+    /// As [`Self::open`], for a database file of another name.
+    pub(crate) fn open_at(
+        layout: &Layout,
+        path: PathBuf,
+        mode: DatabaseMode,
+        durable: bool,
+    ) -> Result<Self, OpenError> {
         let connection = match mode {
             DatabaseMode::ReadWrite => {
                 connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
@@ -106,7 +115,7 @@ impl Database {
         let mut connection = connection.map_err(|error| error_of(&path, "be opened", error))?;
         let version = match user_version(&connection) {
             Ok(version) => version,
-            Err(source) if mode == DatabaseMode::Unwritable => {
+            Err(source) if mode == DatabaseMode::Unwritable && !is_damage(&source) => {
                 return Err(OpenError::NeedsRecovery { root: layout.root().to_owned(), source: Box::new(source) });
             }
             Err(error) => return Err(error_of(&path, "be opened", error).into()),
@@ -116,12 +125,19 @@ impl Database {
             return Err(OpenError::NewerFormat { root: layout.root().to_owned(), found: version, supported });
         }
         if version < supported {
-            if mode != DatabaseMode::ReadWrite {
+            if mode == DatabaseMode::Unwritable {
                 let action = "be brought to the present format";
                 return Err(StoreError::ReadOnly { root: layout.root().to_owned(), action }.into());
             }
             let _lock = lock::lock_exclusive(&layout.migrate_lock())?;
-            migrate(&mut connection, MIGRATIONS).map_err(|error| error_of(&path, "be migrated", error))?;
+            let migrated = if mode == DatabaseMode::ReadWrite {
+                migrate(&mut connection, MIGRATIONS)
+            } else {
+                // Who only looks may write here all the same, and there is nothing to look at in the old format.
+                connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+                    .and_then(|mut connection| migrate(&mut connection, MIGRATIONS))
+            };
+            migrated.map_err(|error| error_of(&path, "be migrated", error))?;
         }
         Ok(Self { connection: Mutex::new(connection), path, durable, mode })
     }
@@ -212,8 +228,14 @@ fn error_of(path: &Path, action: &'static str, error: rusqlite::Error) -> StoreE
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { path, source: std::io::Error::from_raw_os_error(libc::ENOSPC) },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { path, action },
+        _ if is_damage(&error) => StoreError::DatabaseDamaged { path, action, source: Box::new(error) },
         _ => StoreError::Database { path, action, source: Box::new(error) },
     }
+}
+
+/// Whether the error says that the file is not (any more) a database.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {

@@ -1,5 +1,6 @@
 //! Rows of `object`, `reference` and `realisation`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pip_accel_schema::digest::{ContentDigest, Sha256Digest, ValueDigest};
@@ -99,22 +100,50 @@ pub(crate) fn find_referrers(connection: &Connection, layout: &Layout, id: &Obje
     select(connection, layout, SQL, [id.as_bytes()])
 }
 
-/// Id, folder name and content digest of all valid objects.
+/// What is to be verified: all valid objects.
 pub(crate) fn registered(connection: &Connection) -> Result<Vec<Registered>, Failure> {
-    let mut statement = connection.prepare_cached("SELECT hash, path, content_digest FROM object WHERE state = 1")?;
+    const SQL: &str = "SELECT id, hash, path, content_digest, verified_at FROM object WHERE state = 1";
+    let mut references = references_by_row(connection)?;
+    let mut statement = connection.prepare_cached(SQL)?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let path: String = row.get(1)?;
-        let hash = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-        let digest = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        let path: String = row.get(2)?;
+        let hash = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let digest = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+        let number: RowId = row.get(0)?;
         found.push(Registered {
+            row: number,
             id: ObjectId::from_slice(hash).ok_or_else(|| damaged(&path, "its hash"))?,
             content_digest: ContentDigest::from_slice(digest).ok_or_else(|| damaged(&path, "its content digest"))?,
+            verified_at: row.get(4)?,
+            references: references.remove(&number).unwrap_or_default(),
             path,
         });
     }
     Ok(found)
+}
+
+/// What each row refers to.
+fn references_by_row(connection: &Connection) -> Result<HashMap<RowId, Vec<ObjectId>>, Failure> {
+    const SQL: &str = "SELECT r.referrer, o.hash FROM reference r JOIN object o ON o.id = r.reference";
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query([])?;
+    let mut found: HashMap<RowId, Vec<ObjectId>> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let hash = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        found.entry(row.get(0)?).or_default().extend(ObjectId::from_slice(hash));
+    }
+    Ok(found)
+}
+
+/// Notes that the bytes of these objects were read and right.
+pub(crate) fn set_verified(connection: &Connection, objects: &[ObjectId], now: i64) -> Result<(), Failure> {
+    let mut update = connection.prepare_cached("UPDATE object SET verified_at = ?2 WHERE hash = ?1")?;
+    for id in objects {
+        update.execute(params![id.as_bytes(), now])?;
+    }
+    Ok(())
 }
 
 /// The folder names of rows in every state.
@@ -278,4 +307,39 @@ pub(crate) fn delete(connection: &Connection, row: RowId, state: i64) -> Result<
         .prepare_cached("DELETE FROM reference WHERE referrer IN (SELECT id FROM object WHERE id = ?1 AND state = ?2)")?
         .execute([row, state])?;
     Ok(connection.prepare_cached("DELETE FROM object WHERE id = ?1 AND state = ?2")?.execute([row, state])? == 1)
+}
+
+/// Deletes a row in any state, with all that speaks of it.
+pub(crate) fn forget(connection: &Connection, row: RowId) -> Result<(), Failure> {
+    const SQL: [&str; 4] = [
+        "DELETE FROM reference WHERE referrer = ?1 OR reference = ?1",
+        "DELETE FROM root_object WHERE object = ?1",
+        "DELETE FROM lease WHERE object = ?1",
+        "DELETE FROM object WHERE id = ?1",
+    ];
+    for sql in SQL {
+        connection.prepare_cached(sql)?.execute([row])?;
+    }
+    Ok(())
+}
+
+/// What `row` refers to, sorted.
+pub(crate) fn references_of_row(connection: &Connection, row: RowId) -> Result<Vec<ObjectId>, Failure> {
+    const SQL: &str =
+        "SELECT o.hash FROM reference r JOIN object o ON o.id = r.reference WHERE r.referrer = ?1 ORDER BY o.hash";
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query([row])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.extend(ObjectId::from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?));
+    }
+    Ok(found)
+}
+
+/// Lets `row` refer to `reference`.
+pub(crate) fn add_reference(connection: &Connection, row: RowId, reference: RowId) -> Result<(), Failure> {
+    let mut insert =
+        connection.prepare_cached("INSERT OR IGNORE INTO reference (referrer, reference) VALUES (?1, ?2)")?;
+    insert.execute([row, reference])?;
+    Ok(())
 }

@@ -46,6 +46,23 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<FoundRoot>, Failure> {
     Ok(roots)
 }
 
+/// All roots and the objects that they name, sorted.
+pub(crate) fn all_with_objects(connection: &Connection) -> Result<Vec<(Root, Vec<ObjectId>)>, Failure> {
+    const SQL: &str =
+        "SELECT o.hash FROM root_object k JOIN object o ON o.id = k.object WHERE k.root = ?1 ORDER BY o.hash";
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut roots = Vec::new();
+    for (row, root) in all(connection)? {
+        let mut rows = statement.query([row])?;
+        let mut objects = Vec::new();
+        while let Some(row) = rows.next()? {
+            objects.extend(ObjectId::from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?));
+        }
+        roots.push((root, objects));
+    }
+    Ok(roots)
+}
+
 /// The roots that name the object itself.
 pub(crate) fn of_object(connection: &Connection, id: &ObjectId) -> Result<Vec<Root>, Failure> {
     const SQL: &str = "SELECT r.id, r.kind, r.name, r.location, r.device, r.created_at FROM root r

@@ -21,6 +21,7 @@ use crate::db::{self, Failure, RowId};
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops::{self, Freed};
 use crate::lock;
+use crate::registry;
 use crate::root::Root;
 use crate::store::Store;
 
@@ -68,6 +69,10 @@ impl Store {
     pub fn gc_apply(&self, policy: &GcPolicy, observer: &mut dyn FnMut(GcStep)) -> Result<GcReport, GcError> {
         self.writable("collect garbage")?;
         self.check_devices()?;
+        if self.damaged.is_repairing() {
+            // A repair of this process has the lock until what asks for room here is done.
+            return Ok(GcReport::default());
+        }
         let _lock = lock::lock_exclusive(&self.layout().gc_lock())?;
         // Roots first: a collection that is going to be refused deletes nothing at all.
         let examined = self.examine_roots(policy)?;
@@ -85,6 +90,9 @@ impl Store {
             if wanted == Some(0) {
                 break;
             }
+        }
+        if let Err(error) = self.renew_registry() {
+            tracing::warn!(%error, "not all roots are written down beside the database");
         }
         self.database.checkpoint();
         renew_reserve(self.layout());
@@ -108,8 +116,20 @@ impl Store {
         freed.add(self.delete_links(&taken));
         let plan = marked.plan;
         report.deleted.extend(plan.dead.into_iter().filter(|dead| taken.contains(&dead.path)));
+        for dead in &plan.dead_roots {
+            // A file that stays keeps too much after the loss of the database, which the next collection then finds out.
+            if let Err(error) = registry::remove(self.layout(), dead.root.kind, &dead.root.name) {
+                tracing::warn!(%error, root = dead.root.name, "a dead root stays written down");
+            }
+        }
         report.dead_roots.extend(plan.dead_roots);
         report.kept_roots = plan.kept_roots;
+        for moved in &plan.moved_roots {
+            // It is written down at its new place at the end.
+            if let Err(error) = registry::remove(self.layout(), moved.root.kind, &moved.root.name) {
+                tracing::warn!(%error, root = moved.root.name, "a moved root stays written down at its old place");
+            }
+        }
         report.moved_roots.extend(plan.moved_roots);
         report.spared_count = plan.spared_count;
         report.live_count = plan.live_count;

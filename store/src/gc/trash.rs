@@ -7,14 +7,11 @@ use std::path::Path;
 
 use pip_accel_schema::manifest::EntryKind;
 
-use crate::dedupe::{Content, SHARED_BYTES_MIN};
+use crate::dedupe::{Content, GENERATIONS_ALWAYS};
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops::{Freed, freed_by_unlink, remove_tree};
 use crate::layout::{Layout, RECORD_FILE};
 use crate::object::read_record;
-
-/// Generations of a content that are looked at even where one before them is missing.
-const GENERATIONS_ALWAYS: u16 = 3;
 
 /// Deletes a folder of the trash, and the names in `files/` of contents that nothing else has.
 ///
@@ -28,9 +25,8 @@ pub(crate) fn delete_trashed(layout: &Layout, folder: &Path) -> Result<Freed, St
             .entries()
             .iter()
             .filter_map(|entry| match entry.kind {
-                EntryKind::File { digest, size, executable } if size >= SHARED_BYTES_MIN => {
-                    Some(Content { digest, executable })
-                }
+                // Short ones are shared by `optimise` only.
+                EntryKind::File { digest, size, executable } if size > 0 => Some(Content { digest, executable }),
                 EntryKind::File { .. } | EntryKind::Directory | EntryKind::Symlink { .. } => None,
             })
             .collect();

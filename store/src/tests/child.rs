@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use super::*;
-use crate::testing::{open_with_hook, park_at};
+use crate::testing::{open_with_hook, park_at, rebuild_with_hook};
 
 const ROLE: &str = "PIP_ACCEL_STORE_TEST_ROLE";
 const ROOT: &str = "PIP_ACCEL_STORE_TEST_ROOT";
@@ -114,6 +114,18 @@ fn role() {
         "park-gc" => {
             let store = open_with_hook(options(&root), park_at(argument.to_owned())).expect("a store");
             store.gc_apply(&no_age(), &mut |_| {}).expect("collected");
+        }
+        "park-rebuild" => {
+            let hook = park_at(argument.to_owned());
+            rebuild_with_hook(options(&root), crate::VerifyDepth::Full, hook).expect("rebuilt");
+        }
+        "park-repair" => {
+            let store = Arc::new(open_with_hook(options(&root), park_at(argument.to_owned())).expect("a store"));
+            super::repair::repair_by_publishing(&store);
+        }
+        "park-optimise" => {
+            let store = open_with_hook(options(&root), park_at(argument.to_owned())).expect("a store");
+            store.optimise().expect("optimised");
         }
         "lock" => {
             let store = Store::open(options(&root)).expect("a store");

@@ -6,8 +6,11 @@ mod crash;
 mod full_disk;
 mod gc;
 mod open;
+mod optimise;
 mod publish;
 mod races;
+mod rebuild;
+mod repair;
 mod timing;
 mod verify;
 
@@ -129,4 +132,11 @@ fn no_age() -> GcPolicy {
 
 fn count(folder: &Path) -> usize {
     std::fs::read_dir(folder).expect("list").count()
+}
+
+/// Every name in `files/`.
+fn shared_names(test: &TestStore) -> Vec<PathBuf> {
+    let shards = std::fs::read_dir(test.path("files")).expect("list");
+    let names = shards.flat_map(|shard| std::fs::read_dir(shard.expect("a shard").path()).expect("list"));
+    names.map(|name| name.expect("a name").path()).collect()
 }

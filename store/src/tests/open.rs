@@ -25,9 +25,22 @@ fn a_newer_store_is_refused() {
     let database = rusqlite::Connection::open(test.path("db/store.sqlite")).expect("the database");
     database.execute_batch("PRAGMA user_version = 77").expect("set");
     let refused = Store::open(options(&test.root()));
-    assert!(matches!(refused, Err(OpenError::NewerFormat { found: 77, supported: 1, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::NewerFormat { found: 77, supported: 2, .. })), "{refused:?}");
     let message = refused.expect_err("refused").to_string();
     assert!(message.contains("77") && message.contains(&test.root().display().to_string()), "{message}");
+}
+
+/// A16: a store of an older program is brought to the present format by whoever opens it first, also to look only.
+#[test]
+fn an_older_store_is_migrated_by_who_looks() {
+    let test = TestStore::new();
+    publish(&test.store.lease().expect("a lease"), "a", &[]);
+    let database = rusqlite::Connection::open(test.path("db/store.sqlite")).expect("the database");
+    let back = "ALTER TABLE object DROP COLUMN verified_at; PRAGMA user_version = 1;";
+    database.execute_batch(back).expect("as it was");
+    let store = Store::open(read_only(&test.root())).expect("the store");
+    let options = crate::VerifyOptions { depth: crate::VerifyDepth::Full, ..crate::VerifyOptions::default() };
+    assert_eq!(store.verify(&options).expect("verified"), []);
 }
 
 #[test]

@@ -232,3 +232,73 @@ fn one_key_has_one_owner() {
         }
     });
 }
+
+/// Nobody who makes anything anew.
+struct Nobody;
+
+impl crate::Remake for Nobody {
+    fn remake(&mut self, object: &Object) -> Result<(), crate::RemakeError> {
+        Err(crate::RemakeError::Impossible(format!("{} has no copy", object.name)))
+    }
+}
+
+/// Publishes, takes and reads; what it has a lease on keeps its folder.
+fn publish_and_watch(store: &Arc<Store>, publisher: usize) {
+    for round in 0..15 {
+        let lease = store.lease().expect("a lease");
+        let name = format!("object-{publisher}-{}", round % 5);
+        let object = publish(&lease, &name, &[]);
+        let folder = std::fs::File::open(&object.path).expect("open");
+        assert_eq!(std::fs::read(object.path.join("site/pkg/code.py")).expect("read"), content(&name));
+        assert!(crate::fs_ops::is_same_file(&folder, &object.path).expect("an answer"), "exchanged under a lease");
+    }
+}
+
+/// Publishers, readers with and without a lease, collections, repairs of a file that somebody deletes again and again, and
+/// `optimise`, all at once: nothing fails, who has a lease sees one folder all the time, and who has none always finds the
+/// file.
+#[test]
+fn everything_at_once() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let test = TestStore::new();
+    let [pinned, other] = ["pinned", "other"].map(|name| publish(&test.store.lease().expect("a lease"), name, &[]));
+    let root = crate::NewRoot { kind: crate::RootKind::Pin, name: "pin".to_owned(), location: PathBuf::new() };
+    test.store.put_root(root, &[pinned.id, other.id]).expect("a root");
+    let done = AtomicBool::new(false);
+    let until_done = |work: &dyn Fn(&Store)| {
+        let store = test.again();
+        while !done.load(Ordering::Relaxed) {
+            work(&store);
+        }
+    };
+    let optimise = |store: &Store| {
+        store.optimise().expect("optimised");
+    };
+    let collect = |store: &Store| drop(store.gc_apply(&no_age(), &mut |_| {}).expect("collected"));
+    let repair = |store: &Store| {
+        super::verify::damage(&pinned.path.join("scripts/run"), |path| drop(std::fs::remove_file(path)));
+        let quick = VerifyOptions { depth: VerifyDepth::Quick, ..VerifyOptions::default() };
+        let report = store.repair(&quick, &mut Nobody).expect("a report");
+        assert!(report.lost.is_empty(), "{report:?}");
+    };
+    let read = |_: &Store| {
+        let read = std::fs::read(pinned.path.join("site/pkg/code.py")).expect("there all the time");
+        assert_eq!(read, content("pinned"));
+    };
+    let others: [&(dyn Fn(&Store) + Sync); 4] = [&optimise, &collect, &repair, &read];
+    std::thread::scope(|scope| {
+        let publishers: Vec<_> = (0..3)
+            .map(|number| (number, test.again()))
+            .map(|(number, store)| scope.spawn(move || publish_and_watch(&store, number)))
+            .collect();
+        for work in others {
+            scope.spawn(|| until_done(work));
+        }
+        let ends: Vec<_> = publishers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(ends.iter().all(Result::is_ok));
+    });
+    test.store.repair(&VerifyOptions::default(), &mut Nobody).expect("a report");
+    assert_whole(&test.store);
+    assert_eq!(count(&test.path("tmp")) + count(&test.path("trash")), 0);
+}

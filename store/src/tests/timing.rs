@@ -67,7 +67,7 @@ fn plan_of_a_large_store() {
         .database
         .write("fill", |db| {
             let mut object = db.prepare(
-                "INSERT INTO object VALUES (?1, ?2, 'p', 'a', '1', 'wheel', 1, ?3, 1000, ?3, '{}', NULL, 0, 0)",
+                "INSERT INTO object VALUES (?1, ?2, 'p', 'a', '1', 'wheel', 1, ?3, 1000, ?3, '{}', NULL, 0, 0, 0)",
             )?;
             let mut reference = db.prepare("INSERT OR IGNORE INTO reference VALUES (?1, ?2)")?;
             for row in 1..=count {
@@ -88,4 +88,47 @@ fn plan_of_a_large_store() {
     assert_eq!(plan.dead.len(), 50_000);
     let policy = GcPolicy { min_age_seconds: u64::MAX, ..no_age() };
     assert_eq!(timed("plan, nothing dead", || test.store.gc_plan(&policy).expect("a plan")).dead.len(), 0);
+}
+
+/// Reading everything: `verify` against a loop that reads and hashes each inode on all processors and looks at nothing else.
+/// The aim is 0.8 of its speed.
+#[test]
+#[ignore = "prints figures"]
+fn verify_against_reading() {
+    use rayon::prelude::*;
+    use std::os::unix::fs::MetadataExt;
+    let test = TestStore::new();
+    let lease = test.store.lease().expect("a lease");
+    for object in 0..40_u32 {
+        let tree = test.store.new_tree().expect("a tree");
+        for number in 0..400_u32 {
+            // A mean of 15 KiB, as in usual packages, with some of a megabyte.
+            let size = if number % 50 == 0 { 1 << 20 } else { 200 + (number as usize * 37) % 12_000 };
+            let bytes: Vec<u8> = (object * 1000 + number).to_le_bytes().into_iter().cycle().take(size).collect();
+            tree.write_file(&entry(&format!("site/pkg{}/file{number}.py", number % 9)), false, &bytes)
+                .expect("written");
+        }
+        lease.publish(vec![new_object(tree, &format!("package-{object}"), &[])]).expect("published");
+    }
+    let mut files = Vec::new();
+    let mut waiting = vec![test.path("store")];
+    while let Some(folder) = waiting.pop() {
+        for entry in std::fs::read_dir(&folder).expect("list") {
+            let entry = entry.expect("an entry");
+            let metadata = entry.metadata().expect("metadata");
+            if metadata.is_dir() { waiting.push(entry.path()) } else { files.push((metadata.ino(), entry.path())) }
+        }
+    }
+    let options = crate::VerifyOptions { depth: crate::VerifyDepth::Full, ..crate::VerifyOptions::default() };
+    for _ in 0..3 {
+        let start = Instant::now();
+        let bytes: u64 = files.par_iter().map(|(_, path)| crate::verify::digest_of(path).expect("read").1).sum();
+        let limit = start.elapsed();
+        let start = Instant::now();
+        let inspection = test.store.inspect(&options).expect("inspected");
+        let taken = start.elapsed();
+        assert_eq!(inspection.findings, []);
+        let ratio = limit.as_secs_f64() / taken.as_secs_f64();
+        eprintln!("{bytes} bytes: loop {limit:.2?}, verify {taken:.2?}, {ratio:.2} of the limit (aim 0.80)");
+    }
 }

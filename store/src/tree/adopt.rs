@@ -186,10 +186,14 @@ fn check_metadata(path: &EntryPath, metadata: &Metadata) -> Result<(), StoreErro
 
 /// Feeds all that `reader` has to `hasher`; returns how many bytes that were.
 pub(crate) fn hash_reader(reader: &mut impl Read, hasher: &mut blake3::Hasher) -> io::Result<u64> {
-    let mut buffer = vec![0; 64 * 1024];
+    hash_with(reader, hasher, &mut vec![0; 64 * 1024])
+}
+
+/// As [`hash_reader`], with the caller's `buffer`.
+pub(crate) fn hash_with(reader: &mut impl Read, hasher: &mut blake3::Hasher, buffer: &mut [u8]) -> io::Result<u64> {
     let mut size = 0;
     loop {
-        match reader.read(&mut buffer) {
+        match reader.read(buffer) {
             Ok(0) => return Ok(size),
             Ok(length) => {
                 hasher.update(&buffer[..length]);

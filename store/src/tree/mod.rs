@@ -23,7 +23,7 @@ use crate::fs_ops;
 use crate::layout::RECORD_FILE;
 use crate::store::{Shared, Store};
 
-pub(crate) use adopt::hash_reader;
+pub(crate) use adopt::hash_with;
 pub(crate) use seal::Sealed;
 pub use staged_file::StagedFile;
 
