@@ -92,15 +92,21 @@ pub(crate) fn write(layout: &Layout, root: &Root, objects: &[ObjectId]) -> Resul
         return Ok(());
     }
     let staged = layout.tmp().join(fs_ops::unique_name("root"));
-    match fs::write(&staged, &text).and_then(|()| fs::rename(&staged, &path)) {
+    let moved = match fs::write(&staged, &text).and_then(|()| fs::rename(&staged, &path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // The store is from before roots were written down.
             let folder = layout.roots();
-            fs::create_dir_all(&folder).on("create", &folder)?;
-            fs::rename(&staged, &path).on("write", &path)
+            fs::create_dir_all(&folder)
+                .on("create", &folder)
+                .and_then(|()| fs::rename(&staged, &path).on("write", &path))
         }
         other => other.on("write", &path),
+    };
+    if moved.is_err() {
+        // A sweep would take an hour to know that nobody writes it any more.
+        drop(fs::remove_file(&staged));
     }
+    moved
 }
 
 /// Deletes what was written down of a root.
