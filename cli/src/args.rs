@@ -1,8 +1,12 @@
 //! The command line as typed; doc comments are the help.
 
+mod bundle;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub use bundle::{BundleArgs, UnbundleArgs};
 
 /// A content-addressed build store for Python packages
 ///
@@ -64,6 +68,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Let equal files of the store share their room on the disk
     Optimise,
+    /// Pack what a lock needs into one file, for a machine without network
+    Bundle(BundleArgs),
+    /// Take in what `bundle` packed on another machine
+    Unbundle(UnbundleArgs),
     /// Handle the configuration
     Config(ConfigArgs),
     /// Check this machine: sandbox, compilers, interpreters, disk, index

@@ -1,5 +1,7 @@
 //! Every error of the libraries → one sentence, the next command to type, the exit code.
 
+mod bundle;
+
 use std::error::Error;
 use std::io;
 use std::sync::Arc;

@@ -6,8 +6,9 @@
 //! Reading order: [`digest`] and [`encode`] (how anything is hashed), [`name`] and [`store_path`]
 //! (what things are called), [`manifest`] (what an object holds), [`interpreter`] and [`wheel`]
 //! (what fits where), [`recipe`] (what a build is made of), [`lock_file`] (what the user asks for),
-//! [`link_plan`] and [`environment`] (what the user gets).
+//! [`link_plan`] and [`environment`] (what the user gets), [`bundle`] (what travels to another machine).
 
+pub mod bundle;
 pub mod digest;
 pub mod encode;
 pub mod environment;

@@ -22,7 +22,7 @@ use crate::verify::{InodeDigests, digest_of};
 
 /// Shorter files are written each time: an inode costs less than the lookup, and every package ships the same empty
 /// `__init__.py`, which would use up the links that one inode may have (65,000 on ext4).
-const SHARED_BYTES_MIN: u64 = 64;
+pub(crate) const SHARED_BYTES_MIN: u64 = 64;
 
 /// Generations of one content. 1000 times 65,000 links is more than any store holds.
 const GENERATIONS_MAX: u16 = 1000;

@@ -6,8 +6,9 @@
 //!
 //! Reading order: `layout` (where things are), `db` (what is known about them), `tree`, `dedupe` and `publish`
 //! (how an object comes to be), `lease` (how it is used), `gc` (how it goes), `verify` and `sweep` (what may have
-//! happened to it in between). The normative description of the format is `docs/store-format.md`.
+//! happened to it in between), `bundle` (how it travels). The normative description of the format is `docs/store-format.md`.
 
+mod bundle;
 mod checkpoint;
 mod db;
 mod dedupe;
@@ -40,6 +41,11 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use bundle::{
+    BUNDLE_BYTES_MAX, BUNDLE_MANIFEST_BYTES_MAX, BUNDLE_OBJECTS_MAX, BUNDLE_RATIO_FREE_BYTES, BUNDLE_RATIO_MAX,
+    BundleError, BundleFault, BundlePageText, BundleReport, BundleRequest, Unbundled, looks_like_bundle,
+    read_bundle_manifest,
+};
 pub use error::{EntryProblem, StoreError};
 pub use gc::{
     DeadObject, DeadReason, DeadRoot, DeadRootReason, GcError, GcLimits, GcPlan, GcPolicy, GcReport, GcStep,

@@ -10,7 +10,7 @@ use crate::verify::VerifyDepth;
 /// Opens a store that calls `hook` with the name of each checkpoint it reaches
 /// (`publish-sealed`, `publish-synced`, `publish-pending`, `publish-one-renamed`, `publish-renamed`, `publish-valid`,
 /// `gc-roots-read`, `gc-marked`, `gc-one-renamed`, `gc-renamed`, `gc-one-deleted`,
-/// `swap-synced`, `swap-beside`, `swap-exchanged`,
+/// `unbundle-verified`, `unbundle-staged`, `unbundle-published`, `swap-synced`, `swap-beside`, `swap-exchanged`,
 /// `repair-inspected`, `repair-staged`, `repair-quarantined`, `replace-beside`, `replace-exchanged`,
 /// and in [`rebuild_with_hook`] `rebuild-filled`, `rebuild-kept`, `rebuild-done`). See [`park_at`].
 ///

@@ -4,6 +4,8 @@ mod bad_builds;
 mod bad_input;
 mod bad_locks;
 mod bad_surroundings;
+mod bundles;
+mod bundles_hostile;
 mod commands;
 mod detach;
 mod environments;

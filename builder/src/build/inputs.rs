@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pip_accel_schema::digest::Sha256Digest;
+use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::interpreter::MarkerVariables;
 use pip_accel_schema::name::{PackageName, PackageVersion};
@@ -21,7 +21,7 @@ use crate::resolve::{ResolveRequest, resolve_build_requirements};
 use crate::session::Session;
 
 /// Namespace of the remembered build requirements.
-const MEMO: &str = "build-requirements/1";
+pub(crate) const MEMO: &str = "build-requirements/1";
 
 /// What `builds`, the locked builds of a lock, say about `name` and `version`, sorted.
 #[must_use]
@@ -76,7 +76,7 @@ impl RequirementTrees {
 
 impl LockedBuildRequirement {
     /// What is wanted when this is built with.
-    pub(super) fn pin(&self) -> Pin {
+    pub(crate) fn pin(&self) -> Pin {
         Pin {
             name: self.name.clone(),
             version: Some(self.version.clone()),
@@ -88,9 +88,10 @@ impl LockedBuildRequirement {
     }
 }
 
-fn memo_key(session: &Session, selection: &Selection) -> [u8; 32] {
+/// What the remembered requirements of an sdist depend on.
+pub(crate) fn memo_key(source: &Sha256Digest, interpreter: &ValueDigest) -> [u8; 32] {
     let mut encoder = Encoder::for_domain("pip-accel/build-requirements-memo/1");
-    encoder.bytes(selection.sha256.as_bytes()).bytes(session.interpreter_identity().as_bytes());
+    encoder.bytes(source.as_bytes()).bytes(interpreter.as_bytes());
     encoder.finish()
 }
 
@@ -123,11 +124,11 @@ fn fixed(
 }
 
 /// What the requirements of building `selection` were resolved to here.
-pub(super) fn remembered_requirements(
+pub(crate) fn remembered_requirements(
     session: &Session,
     selection: &Selection,
 ) -> Result<Option<Vec<LockedBuildRequirement>>, StoreError> {
-    let memo = session.store.memo_get(MEMO, &memo_key(session, selection))?;
+    let memo = session.store.memo_get(MEMO, &memo_key(&selection.sha256, session.interpreter_identity()))?;
     Ok(memo.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
@@ -156,7 +157,8 @@ pub(super) fn remember(
     trees: &RequirementTrees,
 ) -> Result<(), ObtainError> {
     let value = serde_json::to_vec(&trees.locked()).expect("requirements have no map with odd keys");
-    engine.session.store.memo_put(MEMO, &memo_key(&engine.session, selection), &value).map_err(store_error(pin))
+    let key = memo_key(&selection.sha256, engine.session.interpreter_identity());
+    engine.session.store.memo_put(MEMO, &key, &value).map_err(store_error(pin))
 }
 
 async fn resolve(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pip_accel_schema::digest::Sha256Digest;
+use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::recipe::{BuildInput, Recipe};
@@ -13,7 +13,7 @@ use crate::sandbox::SANDBOX_POLICY;
 use crate::session::{SandboxChoice, Session};
 
 /// Namespace of the remembered recipes.
-const MEMO: &str = "recipe/1";
+pub(crate) const MEMO: &str = "recipe/1";
 
 /// What the lock says about the requirements of a build, sorted; `None` when it says nothing.
 pub type BuildLockOf<'a> = Option<&'a [LockedBuildRequirement]>;
@@ -57,10 +57,18 @@ pub(super) fn of(
     }
 }
 
-/// What the remembered recipe of an sdist depends on besides the sdist.
 fn key(session: &Session, source: &Sha256Digest, locked: BuildLockOf<'_>) -> [u8; 32] {
+    memo_key((session.interpreter_identity(), sandbox_policy(session)), source, locked)
+}
+
+/// What the remembered recipe of an sdist depends on besides the sdist.
+pub(crate) fn memo_key(
+    (interpreter, policy): (&ValueDigest, &str),
+    source: &Sha256Digest,
+    locked: BuildLockOf<'_>,
+) -> [u8; 32] {
     let mut encoder = Encoder::for_domain("pip-accel/recipe-memo/2");
-    encoder.bytes(source.as_bytes()).bytes(session.interpreter_identity().as_bytes()).text(sandbox_policy(session));
+    encoder.bytes(source.as_bytes()).bytes(interpreter.as_bytes()).text(policy);
     let Some(locked) = locked else {
         encoder.number(0);
         return encoder.finish();

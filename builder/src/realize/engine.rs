@@ -148,6 +148,10 @@ impl Engine {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
+    pub(crate) fn build_locks(&self) -> &[LockedBuild] {
+        &self.build_locks
+    }
+
     /// The build requirements that the lock fixes for a package.
     pub(crate) fn build_lock(&self, pin: &Pin) -> Option<Vec<LockedBuildRequirement>> {
         let markers = &self.session.python.interpreter.markers;

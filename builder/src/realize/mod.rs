@@ -8,6 +8,7 @@
 //! The session's lease covers every object from the moment it is looked at until the root is registered, so a
 //! garbage collection at any moment takes none of them.
 
+pub mod bundle;
 mod checked;
 pub mod detach;
 pub mod engine;

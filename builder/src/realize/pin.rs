@@ -40,16 +40,9 @@ impl Pin {
     /// The key under which the choice of a file for this pin and `interpreter` is remembered.
     #[must_use]
     pub fn key(&self, interpreter: &ValueDigest) -> PinKey {
-        let mut encoder = Encoder::for_domain("pip-accel/pin/1");
-        encoder.bytes(interpreter.as_bytes()).text(self.name.as_str());
-        encoder.optional_text(self.version.as_ref().map(PackageVersion::as_str));
-        encoder.number(u64::from(self.formats.wheels)).number(u64::from(self.formats.sdists));
-        encoder.optional_text(self.direct.as_ref().map(|direct| direct.file_name.as_str()));
-        encoder.number(self.hashes.len() as u64);
-        for hash in &self.hashes {
-            encoder.bytes(hash.as_bytes());
-        }
-        PinKey(encoder.finish())
+        let file_name = self.direct.as_ref().map(|direct| direct.file_name.as_str());
+        let release = (&self.name, self.version.as_ref());
+        PinKey::of_pin(interpreter, release, (self.formats, file_name), &self.hashes)
     }
 
     /// Whether `object` is of the project and version that the pin names.
@@ -80,6 +73,25 @@ impl fmt::Display for Pin {
 pub struct PinKey([u8; 32]);
 
 impl PinKey {
+    /// The key of a pin of the release for a file of these formats, with that name where the lock names it.
+    pub(crate) fn of_pin(
+        interpreter: &ValueDigest,
+        (name, version): (&PackageName, Option<&PackageVersion>),
+        (formats, file_name): (AllowedFormats, Option<&str>),
+        hashes: &[Sha256Digest],
+    ) -> Self {
+        let mut encoder = Encoder::for_domain("pip-accel/pin/1");
+        encoder.bytes(interpreter.as_bytes()).text(name.as_str());
+        encoder.optional_text(version.map(PackageVersion::as_str));
+        encoder.number(u64::from(formats.wheels)).number(u64::from(formats.sdists));
+        encoder.optional_text(file_name);
+        encoder.number(hashes.len() as u64);
+        for hash in hashes {
+            encoder.bytes(hash.as_bytes());
+        }
+        Self(encoder.finish())
+    }
+
     /// The build of the sdist `source` for `interpreter`, whichever pins mean it.
     #[must_use]
     pub fn of_build(source: &Sha256Digest, interpreter: &ValueDigest) -> Self {

@@ -1,14 +1,14 @@
 //! What a lock means for one interpreter, and which of it the store has: no network, no thread.
 
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::Object;
+use pip_accel_store::{Object, StoreError};
 
 use super::error::RealizeError;
 use super::pin::{ChosenKind, DirectFile, Pin, Selection};
 use super::select::remembered;
 use crate::build::{build_lock_of, realised, remembered_recipe};
 use crate::index::SafeUrl;
-use crate::lock::{LoadedLock, LockedRequirement, LockedTarget};
+use crate::lock::{LoadedLock, LockedBuild, LockedRequirement, LockedTarget};
 use crate::session::Session;
 
 /// One package of a plan.
@@ -43,12 +43,12 @@ impl Plan {
             packages.push(PlannedPackage { pin: pin_of(session, requirement)?, selection: None, object: None });
         }
         let mut plan = Self { packages };
-        plan.look_up(session, lock)?;
+        plan.look_up(session, &lock.build_locks)?;
         Ok(plan)
     }
 
     /// Finds the trees: wheels by their computed ids in one transaction, builds by their remembered recipes.
-    fn look_up(&mut self, session: &Session, lock: &LoadedLock) -> Result<(), RealizeError> {
+    pub(super) fn look_up(&mut self, session: &Session, builds: &[LockedBuild]) -> Result<(), StoreError> {
         let tag = &session.python.interpreter.bytecode_tag;
         let mut wheels: Vec<(usize, ObjectId)> = Vec::with_capacity(self.packages.len());
         for (position, package) in self.packages.iter_mut().enumerate() {
@@ -61,8 +61,8 @@ impl Plan {
                 Some(selection) => {
                     let markers = &session.python.interpreter.markers;
                     let version = package.pin.version.as_ref();
-                    let locked = version
-                        .and_then(|version| build_lock_of(&lock.build_locks, (&package.pin.name, version), markers));
+                    let locked =
+                        version.and_then(|version| build_lock_of(builds, (&package.pin.name, version), markers));
                     if let Some(recipe) = remembered_recipe(session, &selection.sha256, locked.as_deref())? {
                         package.object = realised(session, &recipe)?.filter(|object| package.pin.is_met_by(object));
                     }

@@ -14,7 +14,7 @@ use crate::index::{self, ChoiceRequest, DownloadError, FileOrigin, PublishedFile
 use crate::session::Session;
 
 /// Namespace of the remembered selections.
-const MEMO: &str = "selection/1";
+pub(super) const MEMO: &str = "selection/1";
 
 /// The selection that was remembered for a pin.
 ///

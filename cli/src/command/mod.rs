@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod build;
+mod bundle;
 mod config;
 mod detach;
 mod doctor;
@@ -14,6 +15,7 @@ mod roots;
 mod session;
 mod show;
 mod status;
+mod unbundle;
 mod verify;
 
 use std::sync::Arc;
@@ -91,6 +93,8 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Gc(args) => gc::run(context, args),
         Command::Verify(args) => verify::run(context, args),
         Command::Optimise => optimise::run(context),
+        Command::Bundle(args) => bundle::run(context, args),
+        Command::Unbundle(args) => unbundle::run(context, args),
         Command::Config(args) => config::run(context, args),
         Command::Doctor(args) => doctor::run(context, args),
         Command::Completions { shell } => {

@@ -127,6 +127,10 @@ fn role() {
             let store = open_with_hook(options(&root), park_at(argument.to_owned())).expect("a store");
             store.optimise().expect("optimised");
         }
+        "park-unbundle" => {
+            let store = Arc::new(open_with_hook(options(&root), park_at(argument.to_owned())).expect("a store"));
+            super::bundle::unbundle_file(&store);
+        }
         "lock" => {
             let store = Store::open(options(&root)).expect("a store");
             let _lock = store.lock(argument, &mut |_| {}).expect("a lock");

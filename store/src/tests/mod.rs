@@ -1,6 +1,7 @@
 //! Scenarios of the store, each on a store of its own.
 
 mod basics;
+mod bundle;
 mod child;
 mod crash;
 mod full_disk;

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod seal;
+mod staged_content;
 mod staged_file;
 
 use std::collections::{HashMap, HashSet};
@@ -25,6 +26,7 @@ use crate::store::{Shared, Store};
 
 pub(crate) use adopt::hash_with;
 pub(crate) use seal::Sealed;
+pub(crate) use staged_content::StagedContent;
 pub use staged_file::StagedFile;
 
 /// A tree that is being written, in a private staging folder on the store's file system.
@@ -216,7 +218,7 @@ impl TreeWriter {
 }
 
 /// Refuses the name of the store's own record, which lies beside the content.
-fn check_name(path: &EntryPath) -> Result<(), StoreError> {
+pub(crate) fn check_name(path: &EntryPath) -> Result<(), StoreError> {
     match path.as_str().split('/').next() {
         Some(RECORD_FILE) => Err(StoreError::entry(path.as_str(), EntryProblem::Reserved)),
         _ => Ok(()),
@@ -243,7 +245,7 @@ fn duplicate(path: &EntryPath, error: StoreError) -> StoreError {
 
 /// Refuses links that may lead out of the tree. `..` is allowed at the start only: behind the name of a folder that
 /// is itself a link, `..` would mean the parent of that link's target.
-fn check_link(path: &EntryPath, target: &str) -> Result<(), StoreError> {
+pub(crate) fn check_link(path: &EntryPath, target: &str) -> Result<(), StoreError> {
     let leaves = || StoreError::entry(path.as_str(), EntryProblem::LinkLeavesTree);
     if target.is_empty() || target.starts_with('/') || target.contains('\0') || target.len() > 4095 {
         return Err(leaves());
