@@ -1,8 +1,12 @@
 //! The command line as typed; doc comments are the help.
 
+pub mod inspect;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use inspect::{DuArgs, ShowArgs, WhyArgs};
 
 /// A content-addressed build store for Python packages
 ///
@@ -52,6 +56,10 @@ pub enum Command {
     Log(LogArgs),
     /// Say what an object is, from what, how large, and who refers to it
     Show(ShowArgs),
+    /// Say what keeps an object
+    Why(WhyArgs),
+    /// Say how much disk things take, and how much of it is theirs alone
+    Du(DuArgs),
     /// Give packages of an environment private copies that may be edited
     Detach(DetachArgs),
     /// Say whether an environment still is what its manifest says
@@ -196,14 +204,6 @@ pub struct LogArgs {
     /// List the builds instead of showing the last one's output
     #[arg(long)]
     pub list: bool,
-}
-
-/// Arguments of `show`
-#[derive(Debug, Args)]
-pub struct ShowArgs {
-    /// `NAME`, `NAME==VERSION`, the beginning of an object id, or a path in the store
-    #[arg(value_name = "PKG|ID")]
-    pub object: String,
 }
 
 /// Arguments of `detach`

@@ -17,6 +17,7 @@ mod index_client;
 mod index_download;
 mod index_support;
 mod index_transfer;
+mod inspect_objects;
 mod lock_corpus;
 mod package_links;
 mod protect;

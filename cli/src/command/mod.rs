@@ -4,6 +4,7 @@ mod build;
 mod config;
 mod detach;
 mod doctor;
+mod du;
 mod fetch;
 mod gc;
 mod log;
@@ -15,6 +16,7 @@ mod session;
 mod show;
 mod status;
 mod verify;
+mod why;
 
 use std::sync::Arc;
 
@@ -85,6 +87,8 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Build(args) => build::run(context, args),
         Command::Log(args) => log::run(context, args),
         Command::Show(args) => show::run(context, args),
+        Command::Why(args) => why::run(context, args),
+        Command::Du(args) => du::run(context, args),
         Command::Detach(args) => detach::run(context, args),
         Command::Status(args) => status::run(context, args),
         Command::Roots(args) => roots::run(context, args),

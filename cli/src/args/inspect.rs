@@ -1,0 +1,44 @@
+//! Arguments of the commands that answer questions about the store.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Arguments of `show`
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// `NAME`, `NAME==VERSION`, the beginning of an object id, or a path in the store
+    #[arg(value_name = "PKG|ID")]
+    pub object: String,
+    /// List the objects that refer to it
+    #[arg(long, group = "part")]
+    pub referrers: bool,
+    /// List the objects that it refers to: they live as long as it does
+    #[arg(long, group = "part")]
+    pub references: bool,
+    /// Show what it was made from and what it refers to, and so on down
+    #[arg(long, group = "part")]
+    pub tree: bool,
+    /// Say how much disk it takes, and how much of that is its own
+    #[arg(long, group = "part")]
+    pub size: bool,
+}
+
+/// Arguments of `why`
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// `NAME`, `NAME==VERSION`, the beginning of an object id, or a path in the store
+    #[arg(value_name = "OBJECT|PKG")]
+    pub object: String,
+}
+
+/// Arguments of `du`
+#[derive(Debug, Args)]
+pub struct DuArgs {
+    /// `NAME`, `NAME==VERSION`, the beginning of an object id, or a path in the store
+    #[arg(value_name = "PKG")]
+    pub package: Option<String>,
+    /// An environment
+    #[arg(long, value_name = "DIR", conflicts_with = "package")]
+    pub venv: Option<PathBuf>,
+}
