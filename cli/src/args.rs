@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use inspect::{DuArgs, ShowArgs, WhyArgs};
+use inspect::{DuArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
 
 /// A content-addressed build store for Python packages
 ///
@@ -58,6 +58,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Say what keeps an object
     Why(WhyArgs),
+    /// Say why a release would be built: what differs from the nearest build that the store has
+    WhyRebuild(WhyRebuildArgs),
     /// Say how much disk things take, and how much of it is theirs alone
     Du(DuArgs),
     /// Give packages of an environment private copies that may be edited

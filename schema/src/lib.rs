@@ -17,6 +17,7 @@ pub mod lock_file;
 pub mod manifest;
 pub mod name;
 pub mod recipe;
+pub mod recipe_difference;
 pub mod requirement;
 pub mod sql;
 pub mod store_path;

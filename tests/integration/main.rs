@@ -18,6 +18,7 @@ mod index_download;
 mod index_support;
 mod index_transfer;
 mod inspect_objects;
+mod inspect_rebuilds;
 mod lock_corpus;
 mod package_links;
 mod protect;

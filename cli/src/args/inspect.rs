@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::SourceArgs;
+
 /// Arguments of `show`
 #[derive(Debug, Args)]
 pub struct ShowArgs {
@@ -41,4 +43,18 @@ pub struct DuArgs {
     /// An environment
     #[arg(long, value_name = "DIR", conflicts_with = "package")]
     pub venv: Option<PathBuf>,
+}
+
+/// Arguments of `why-rebuild`
+#[derive(Debug, Args)]
+pub struct WhyRebuildArgs {
+    /// The release: `NAME==VERSION`
+    #[arg(value_name = "NAME==VERSION")]
+    pub release: String,
+    /// A lock: the release as that has it, with its `#: build` lines
+    #[arg(value_name = "LOCK")]
+    pub lock: Option<PathBuf>,
+    /// Interpreter and choices of the build; nothing is fetched
+    #[command(flatten)]
+    pub source: SourceArgs,
 }

@@ -17,6 +17,7 @@ mod show;
 mod status;
 mod verify;
 mod why;
+mod why_rebuild;
 
 use std::sync::Arc;
 
@@ -88,6 +89,7 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Log(args) => log::run(context, args),
         Command::Show(args) => show::run(context, args),
         Command::Why(args) => why::run(context, args),
+        Command::WhyRebuild(args) => why_rebuild::run(context, args),
         Command::Du(args) => du::run(context, args),
         Command::Detach(args) => detach::run(context, args),
         Command::Status(args) => status::run(context, args),
