@@ -1,12 +1,14 @@
 //! The command line as typed; doc comments are the help.
 
 pub mod inspect;
+pub mod roots;
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use inspect::{DuArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
+use inspect::{DuArgs, GraphArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
+use roots::RootsArgs;
 
 /// A content-addressed build store for Python packages
 ///
@@ -60,6 +62,8 @@ pub enum Command {
     Why(WhyArgs),
     /// Say why a release would be built: what differs from the nearest build that the store has
     WhyRebuild(WhyRebuildArgs),
+    /// Draw what an environment or a lock is made of
+    Graph(GraphArgs),
     /// Say how much disk things take, and how much of it is theirs alone
     Du(DuArgs),
     /// Give packages of an environment private copies that may be edited
@@ -228,33 +232,6 @@ pub struct StatusArgs {
     /// The environment
     #[arg(long, value_name = "DIR", default_value = ".venv")]
     pub venv: PathBuf,
-}
-
-/// Arguments of `roots`
-#[derive(Debug, Args)]
-pub struct RootsArgs {
-    /// What to do with them (default: list)
-    #[command(subcommand)]
-    pub action: Option<RootsAction>,
-}
-
-/// What to do with roots
-#[derive(Debug, Subcommand)]
-pub enum RootsAction {
-    /// List the roots
-    List,
-    /// Keep an object alive under a name
-    Add {
-        /// Name of the pin
-        name: String,
-        /// The object: its id, the beginning of it, or a path in the store
-        object: String,
-    },
-    /// Remove a root by its name
-    Remove {
-        /// Name of the pin, or path of the environment or lock
-        name: String,
-    },
 }
 
 /// Arguments of `gc`

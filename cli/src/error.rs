@@ -1,10 +1,12 @@
 //! Every error of the libraries → one sentence, the next command to type, the exit code.
 
+mod inspect;
+
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
-use pip_accel_builder::build::{BuildTargetError, WhyRebuildError};
+use pip_accel_builder::build::BuildTargetError;
 use pip_accel_builder::environment::EnvironmentError;
 use pip_accel_builder::index::{DownloadError, IndexError, RequestError, SetupError};
 use pip_accel_builder::lock::{LockError, LockProblem, ProblemKind};
@@ -115,18 +117,6 @@ impl From<OpenError> for Failure {
 
 /// What helps when the database is lost.
 const REBUILD: &str = "make it anew from the store's objects: pip-accel verify --rebuild-db";
-
-impl From<WhyRebuildError> for Failure {
-    fn from(error: WhyRebuildError) -> Self {
-        match error {
-            WhyRebuildError::NotLocked { .. } => {
-                Self::new(Exit::Error, sentence(&error)).hint("name a release of the lock, or leave the lock out")
-            }
-            WhyRebuildError::Realize(error) => error.into(),
-            WhyRebuildError::Store(error) => error.into(),
-        }
-    }
-}
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {

@@ -17,9 +17,7 @@ use crate::support::{env, exit};
 
 /// Standard output without what differs from run to run.
 fn text(env: &TestEnv, arguments: &[&str]) -> String {
-    let snapshot = env.run(arguments).success().snapshot();
-    let (_, output) = snapshot.split_once("--- stdout\n").unwrap();
-    output.split_once("--- stderr\n").unwrap().0.to_owned()
+    env.run(arguments).success().printed()
 }
 
 fn wheels(names: &[&str]) -> Vec<BuiltFile> {

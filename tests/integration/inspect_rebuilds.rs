@@ -21,8 +21,7 @@ fn lock(env: &TestEnv, package: &BuiltFile, helpers: &[(&str, &BuiltFile)]) {
 #[track_caller]
 fn why(env: &TestEnv, arguments: &[&str]) -> String {
     let python = env.python().to_string_lossy().into_owned();
-    let snapshot = env.run([&["why-rebuild"], arguments, &["--python", &python]].concat()).success().snapshot();
-    snapshot.split_once("--- stdout\n").unwrap().1.split_once("--- stderr\n").unwrap().0.to_owned()
+    env.run([&["why-rebuild"], arguments, &["--python", &python]].concat()).success().printed()
 }
 
 const OF_LOCK: [&str; 2] = ["package==1.0", "requirements.lock"];

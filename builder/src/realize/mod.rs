@@ -13,6 +13,7 @@ pub mod detach;
 pub mod engine;
 pub mod error;
 mod fetch;
+mod keep;
 mod permits;
 pub mod pin;
 mod plan;
@@ -36,6 +37,7 @@ use pip_accel_schema::store_path::ObjectId;
 use pip_accel_store::{Access, KeyLock, NewRoot, Object, RootKind, Store, StoreError};
 
 pub use fetch::{FetchReport, fetch};
+pub use keep::{PinError, PinReport, pin_lock, pin_name};
 pub use plan::{Plan, PlannedPackage};
 pub(crate) use select::remembered as remembered_selection;
 

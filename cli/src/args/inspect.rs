@@ -58,3 +58,20 @@ pub struct WhyRebuildArgs {
     #[command(flatten)]
     pub source: SourceArgs,
 }
+
+/// Arguments of `graph`
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    /// A lock, as far as the store has it
+    #[arg(value_name = "LOCK", conflicts_with = "venv")]
+    pub lock: Option<PathBuf>,
+    /// An environment (default: .venv)
+    #[arg(long, value_name = "DIR")]
+    pub venv: Option<PathBuf>,
+    /// Write a picture to this file, instead of DOT to standard output
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Interpreter and choices for a lock; nothing is fetched
+    #[command(flatten)]
+    pub source: SourceArgs,
+}

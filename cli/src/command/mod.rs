@@ -7,6 +7,7 @@ mod doctor;
 mod du;
 mod fetch;
 mod gc;
+mod graph;
 mod log;
 mod manual;
 mod optimise;
@@ -90,6 +91,7 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Show(args) => show::run(context, args),
         Command::Why(args) => why::run(context, args),
         Command::WhyRebuild(args) => why_rebuild::run(context, args),
+        Command::Graph(args) => graph::run(context, args),
         Command::Du(args) => du::run(context, args),
         Command::Detach(args) => detach::run(context, args),
         Command::Status(args) => status::run(context, args),

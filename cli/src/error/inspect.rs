@@ -1,0 +1,31 @@
+//! Errors of the commands that look into the store, pin and roll back.
+
+use pip_accel_builder::build::WhyRebuildError;
+use pip_accel_builder::realize::PinError;
+
+use super::{Failure, sentence};
+use crate::exit_code::Exit;
+
+impl From<PinError> for Failure {
+    fn from(error: PinError) -> Self {
+        match error {
+            PinError::NotInStore { .. } => {
+                Self::new(Exit::Offline, sentence(&error)).hint("make them first: pip-accel realize LOCK")
+            }
+            PinError::Realize(error) => error.into(),
+            PinError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<WhyRebuildError> for Failure {
+    fn from(error: WhyRebuildError) -> Self {
+        match error {
+            WhyRebuildError::NotLocked { .. } => {
+                Self::new(Exit::Error, sentence(&error)).hint("name a release of the lock, or leave the lock out")
+            }
+            WhyRebuildError::Realize(error) => error.into(),
+            WhyRebuildError::Store(error) => error.into(),
+        }
+    }
+}
