@@ -1,5 +1,6 @@
 //! The command line as typed; doc comments are the help.
 
+pub mod generations;
 pub mod inspect;
 pub mod roots;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use generations::{DiffArgs, GenerationsArgs, RollbackArgs};
 use inspect::{DuArgs, GraphArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
 use roots::RootsArgs;
 
@@ -70,6 +72,12 @@ pub enum Command {
     Detach(DetachArgs),
     /// Say whether an environment still is what its manifest says
     Status(StatusArgs),
+    /// List what an environment was before
+    Generations(GenerationsArgs),
+    /// Put an earlier generation of an environment back in its place
+    Rollback(RollbackArgs),
+    /// Say what two generations, environments or locks do not have in common
+    Diff(DiffArgs),
     /// Handle what keeps objects alive
     Roots(RootsArgs),
     /// Delete what nothing refers to

@@ -11,6 +11,7 @@
 pub mod digest;
 pub mod encode;
 pub mod environment;
+pub mod generation;
 pub mod interpreter;
 pub mod link_plan;
 pub mod lock_file;

@@ -36,6 +36,7 @@ fn tree_id(env: &TestEnv, name: &str) -> String {
 #[test]
 fn why_names_each_root_and_the_way_from_it() {
     let mut env = env();
+    env.set("PIP_ACCEL_GENERATIONS", "0");
     let files = wheels(&["bottom", "middle", "top"]);
     env.lock(&files.iter().collect::<Vec<_>>());
     env.realize(&[]).success();
@@ -123,6 +124,7 @@ fn why_says_what_the_next_collection_takes() {
 #[test]
 fn a_long_way_is_shortened_for_people() {
     let mut env = env();
+    env.set("PIP_ACCEL_GENERATIONS", "0");
     let names: Vec<String> = (0..12).map(|index| format!("link-{index:02}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let files = wheels(&names);
@@ -246,6 +248,7 @@ fn share(value: &Value) -> (u64, u64) {
 #[test]
 fn du_tells_what_is_shared() {
     let mut env = env();
+    env.set("PIP_ACCEL_GENERATIONS", "0");
     let noise = crate::index_support::content(200_000);
     let wheel = |name: &str, own: usize| {
         let wheel = WheelBuilder::simple(name, "1.0").file(&format!("{name}/shared.bin"), &noise);

@@ -1,8 +1,11 @@
 //! `why`: what keeps an object, and the way from there to it.
 
+use pip_accel_builder::environment;
+use pip_accel_schema::environment::EnvironmentManifest;
+use pip_accel_schema::generation::Generation;
 use pip_accel_schema::manifest::Provenance;
 use pip_accel_store::{
-    Access, DeadRootReason, KeptBy, KeptReason, Object, PathStep, RootCondition, StepKind, Store, Why,
+    Access, DeadRootReason, KeptBy, KeptReason, Object, PathStep, Root, RootCondition, RootKind, StepKind, Store, Why,
 };
 use serde_json::json;
 
@@ -105,6 +108,7 @@ fn line(kept: &KeptBy, object: &Object, now: i64) -> String {
                 }
                 RootCondition::Moved { to } => format!(" (now at {})", to.display()),
             };
+            let note = if note.is_empty() { generation_note(root, path) } else { note };
             format!("{} {}{note}{}", root.kind.as_str(), root.name, way(path))
         }
         KeptBy::Process { owner, path } if owner.pid == 0 => format!("a running process{}", way(path)),
@@ -116,6 +120,25 @@ fn line(kept: &KeptBy, object: &Object, now: i64) -> String {
                 path => format!("the age of what leads to it, for another {left}{}", way(path)),
             }
         }
+    }
+}
+
+/// Which earlier generation of an environment keeps an object that the present one does not have.
+fn generation_note(root: &Root, path: &[PathStep]) -> String {
+    let Some(first) = path.first().filter(|_| root.kind == RootKind::Environment) else { return String::new() };
+    let manifest = environment::read_manifest(&root.location).ok().flatten();
+    let is_present = |manifest: EnvironmentManifest| manifest.packages.iter().any(|package| package.object == first.id);
+    if manifest.is_none_or(is_present) {
+        return String::new();
+    }
+    let Ok(generations) = environment::read_generations(&root.location) else { return String::new() };
+    let has = |generation: &&Generation| generation.packages.iter().any(|package| package.package.object == first.id);
+    let numbers: Vec<String> =
+        generations.kept.iter().filter(has).map(|generation| generation.number.to_string()).collect();
+    match numbers.as_slice() {
+        [] => String::new(),
+        [only] => format!(" (generation {only})"),
+        several => format!(" (generations {})", several.join(", ")),
     }
 }
 
