@@ -1,12 +1,18 @@
 //! The command line as typed; doc comments are the help.
 
 mod bundle;
+pub mod generations;
+pub mod inspect;
+pub mod roots;
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use bundle::{BundleArgs, UnbundleArgs};
+use generations::{DiffArgs, GenerationsArgs, RollbackArgs};
+use inspect::{DuArgs, GraphArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
+use roots::RootsArgs;
 
 /// A content-addressed build store for Python packages
 ///
@@ -56,10 +62,24 @@ pub enum Command {
     Log(LogArgs),
     /// Say what an object is, from what, how large, and who refers to it
     Show(ShowArgs),
+    /// Say what keeps an object
+    Why(WhyArgs),
+    /// Say why a release would be built: what differs from the nearest build that the store has
+    WhyRebuild(WhyRebuildArgs),
+    /// Draw what an environment or a lock is made of
+    Graph(GraphArgs),
+    /// Say how much disk things take, and how much of it is theirs alone
+    Du(DuArgs),
     /// Give packages of an environment private copies that may be edited
     Detach(DetachArgs),
     /// Say whether an environment still is what its manifest says
     Status(StatusArgs),
+    /// List what an environment was before
+    Generations(GenerationsArgs),
+    /// Put an earlier generation of an environment back in its place
+    Rollback(RollbackArgs),
+    /// Say what two generations, environments or locks do not have in common
+    Diff(DiffArgs),
     /// Handle what keeps objects alive
     Roots(RootsArgs),
     /// Delete what nothing refers to
@@ -206,14 +226,6 @@ pub struct LogArgs {
     pub list: bool,
 }
 
-/// Arguments of `show`
-#[derive(Debug, Args)]
-pub struct ShowArgs {
-    /// `NAME`, `NAME==VERSION`, the beginning of an object id, or a path in the store
-    #[arg(value_name = "PKG|ID")]
-    pub object: String,
-}
-
 /// Arguments of `detach`
 #[derive(Debug, Args)]
 pub struct DetachArgs {
@@ -234,33 +246,6 @@ pub struct StatusArgs {
     /// The environment
     #[arg(long, value_name = "DIR", default_value = ".venv")]
     pub venv: PathBuf,
-}
-
-/// Arguments of `roots`
-#[derive(Debug, Args)]
-pub struct RootsArgs {
-    /// What to do with them (default: list)
-    #[command(subcommand)]
-    pub action: Option<RootsAction>,
-}
-
-/// What to do with roots
-#[derive(Debug, Subcommand)]
-pub enum RootsAction {
-    /// List the roots
-    List,
-    /// Keep an object alive under a name
-    Add {
-        /// Name of the pin
-        name: String,
-        /// The object: its id, the beginning of it, or a path in the store
-        object: String,
-    },
-    /// Remove a root by its name
-    Remove {
-        /// Name of the pin, or path of the environment or lock
-        name: String,
-    },
 }
 
 /// Arguments of `gc`

@@ -1,6 +1,7 @@
 //! Every error of the libraries → one sentence, the next command to type, the exit code.
 
 mod bundle;
+mod inspect;
 
 use std::error::Error;
 use std::io;

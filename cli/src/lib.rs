@@ -6,6 +6,7 @@ pub mod args;
 mod command;
 mod error;
 pub mod exit_code;
+mod graph;
 mod host;
 mod settings;
 mod ui;

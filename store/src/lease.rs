@@ -20,7 +20,7 @@ use crate::db::object::Found;
 use crate::db::{self, Failure, RowId};
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
-use crate::lock;
+use crate::lock::{self, LockOwner};
 use crate::object::Object;
 use crate::store::{Access, Store};
 
@@ -62,10 +62,11 @@ impl Store {
         loop {
             let name = fs_ops::unique_name("p");
             let path = self.layout().lease_lock(&name);
-            let file = lock::open_lock_file(&path)?;
+            let mut file = lock::open_lock_file(&path)?;
             file.lock().on("lock", &path)?;
             // A collector may have taken the file for a dead one before it was locked.
             if fs_ops::is_same_file(&file, &path)? {
+                lock::write_owner(&mut file, &LockOwner::this_process(self.now()));
                 return Ok(Lease { store, claim: Some(Claim { name, path, file, rows: Mutex::default() }) });
             }
         }

@@ -15,6 +15,7 @@ mod dedupe;
 mod error;
 mod fs_ops;
 mod gc;
+mod inspect;
 mod layout;
 mod lease;
 mod lock;
@@ -51,6 +52,7 @@ pub use gc::{
     DeadObject, DeadReason, DeadRoot, DeadRootReason, GcError, GcLimits, GcPlan, GcPolicy, GcReport, GcStep,
     KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost,
 };
+pub use inspect::{DiskShares, InputTree, KeptBy, Origin, PathStep, RootClosure, RootCondition, Share, StepKind, Why};
 pub use lease::Lease;
 pub use lock::{KeyLock, LockOwner};
 pub use log::{BuildLogWriter, BuildRecord};
@@ -64,4 +66,5 @@ pub use root::{NewRoot, Root, RootKind};
 pub use scratch::Scratch;
 pub use store::{Access, Clock, DiskSpace, Durability, OpenOptions, Protect, Store};
 pub use tree::{StagedFile, TreeWriter};
+pub use usage::disk_usage_of;
 pub use verify::{Finding, FindingKind, Inspection, VerifyDepth, VerifyOptions};

@@ -32,7 +32,7 @@ pub struct LockOwner {
 }
 
 impl LockOwner {
-    fn this_process(now: i64) -> Self {
+    pub(crate) fn this_process(now: i64) -> Self {
         let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
         let command = std::fs::read_to_string("/proc/self/comm").unwrap_or_default().trim_end().to_owned();
         Self { pid: std::process::id(), host, since: now, command }
@@ -147,8 +147,14 @@ fn read_owner(file: &File) -> LockOwner {
     read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
+/// Who holds the lock file `path`, as far as it told.
+pub(crate) fn owner_of(path: &Path) -> LockOwner {
+    let file = FileOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    file.map_or_else(|_| LockOwner::default(), |file| read_owner(&file))
+}
+
 /// Leaves a record for those who wait. It is only read for messages: a failure (a full disk) is none of the lock.
-fn write_owner(file: &mut File, owner: &LockOwner) {
+pub(crate) fn write_owner(file: &mut File, owner: &LockOwner) {
     let Ok(text) = serde_json::to_vec(owner) else { return };
     drop(file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text)));
 }

@@ -30,6 +30,15 @@ impl Store {
     }
 }
 
+/// Bytes of disk that `folder` and all below it take; contents with several names count once, links are not followed.
+/// A folder that is not there takes nothing.
+///
+/// # Errors
+/// When a folder can't be read.
+pub fn disk_usage_of(folder: &Path) -> Result<u64, StoreError> {
+    usage_below(folder, &Counted::default()).on("measure", folder)
+}
+
 /// Blocks of `folder` and of all below it, in bytes. What vanishes meanwhile counts nothing.
 fn usage_below(folder: &Path, counted: &Counted) -> io::Result<u64> {
     let entries = match fs::read_dir(folder) {

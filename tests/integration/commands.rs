@@ -68,6 +68,8 @@ fn a_store_that_is_not_there_is_an_error_of_commands_that_look() {
         &["roots", "list"],
         &["show", "package"],
         &["log", "package"],
+        &["why", "package"],
+        &["du"],
     ] {
         let output = env.run(arguments).fails_with(exit::ERROR).explains().says("there is no store at");
         assert_eq!(output.stdout, "", "{output:?}");

@@ -70,7 +70,7 @@ fn an_archive_that_fails_in_the_middle_leaves_nothing() {
 }
 
 /// Row numbers of the trees (not the sources) of these projects, in the order of the names.
-fn rows(env: &TestEnv, names: &[&str]) -> Vec<String> {
+pub(crate) fn rows(env: &TestEnv, names: &[&str]) -> Vec<String> {
     let answer = sqlite(env, "SELECT name, id FROM object WHERE kind <> 'source'");
     let row = |name: &&str| {
         let (_, after) = answer.split_once(&format!("('{name}', ")).unwrap_or_else(|| panic!("{name}: {answer}"));
@@ -80,7 +80,7 @@ fn rows(env: &TestEnv, names: &[&str]) -> Vec<String> {
 }
 
 /// Objects and their edges as a store has them whose packages refer to each other.
-fn refer(env: &TestEnv, edges: &[(&String, &String)]) {
+pub(crate) fn refer(env: &TestEnv, edges: &[(&String, &String)]) {
     let values: Vec<String> = edges.iter().map(|(from, to)| format!("({from}, {to})")).collect();
     sqlite(env, &format!("INSERT INTO reference (referrer, reference) VALUES {}", values.join(", ")));
 }

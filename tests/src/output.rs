@@ -117,6 +117,12 @@ impl Output {
         filters::normalize(&text, &self.replacements)
     }
 
+    /// Standard output alone, with everything that changes from run to run replaced.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        filters::normalize(&self.stdout, &self.replacements)
+    }
+
     fn report(&self) -> String {
         format!(
             "$ {}\nexit code: {}\n--- stdout\n{}\n--- stderr\n{}",

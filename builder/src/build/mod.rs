@@ -22,6 +22,7 @@ mod single;
 mod too_new;
 mod unconfined;
 mod unlocked;
+mod why_rebuild;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub use inputs::{LockedBuildRequirement, RequirementTrees, build_lock_of};
 pub use recipe::{BuildLockOf, remembered_recipe, sandbox_policy};
 pub use single::{BuildTarget, BuildTargetError, build_one};
 pub use unlocked::{UnlockedBuild, UnlockedBuilds, unlocked_builds};
+pub use why_rebuild::{WhyRebuild, WhyRebuildError, why_rebuild};
 
 use crate::event::Event;
 use crate::index::PublishedFile;

@@ -310,6 +310,7 @@ impl<'a> BuildPlace<'a> {
             }
         }
         let request = EnvironmentRequest {
+            generations: None,
             destination: directory,
             python: &environment_python(&session.python),
             packages: &packages,

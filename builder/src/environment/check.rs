@@ -14,6 +14,7 @@ use pip_accel_schema::environment::{
     ENVIRONMENT_MANIFEST_FILE, ENVIRONMENT_MANIFEST_FORMAT, EnvironmentEntry, EnvironmentEntryKind,
     EnvironmentManifest, EnvironmentPackage,
 };
+use pip_accel_schema::generation::GENERATIONS_FILE;
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use super::error::EnvironmentError;
@@ -284,7 +285,7 @@ fn is_as_recorded(
     })
 }
 
-/// Whether an unknown entry is of no interest: the manifest itself, bytecode and other caches of it, the lock file of
+/// Whether an unknown entry is of no interest: the manifest itself, the list of generations, bytecode and other caches of it, the lock file of
 /// uv, what a network file system keeps of an open file that was deleted.
 fn is_harmless(folder: &str, name: &[u8]) -> bool {
     let is_bytecode = name.ends_with(b".pyc") || name.ends_with(b".pyo") || name == b"__pycache__";
@@ -293,5 +294,8 @@ fn is_harmless(folder: &str, name: &[u8]) -> bool {
     is_bytecode
         || is_in_cache
         || name.starts_with(b".nfs")
-        || (folder.is_empty() && (name == ENVIRONMENT_MANIFEST_FILE.as_bytes() || name == b".lock"))
+        || (folder.is_empty()
+            && (name == ENVIRONMENT_MANIFEST_FILE.as_bytes()
+                || name == GENERATIONS_FILE.as_bytes()
+                || name == b".lock"))
 }

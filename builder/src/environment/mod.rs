@@ -21,6 +21,7 @@ mod check;
 mod error;
 mod farm;
 mod foreign;
+mod generations;
 mod merge;
 mod objects;
 mod place;
@@ -44,6 +45,7 @@ pub use check::{
     unchanged,
 };
 pub use error::EnvironmentError;
+pub use generations::{direct_url_of, read_generations, write_generations};
 pub use realize::realize_environment;
 pub use request::{
     ActivationTemplate, CopyReason, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused,

@@ -8,6 +8,7 @@ use std::path::Path;
 use pip_accel_schema::environment::{
     ENVIRONMENT_MANIFEST_FILE, ENVIRONMENT_MANIFEST_FORMAT, EnvironmentManifest, EnvironmentPackage, LinkMode,
 };
+use pip_accel_schema::generation::{GENERATIONS_FILE, Generations};
 use pip_accel_schema::manifest::EntryPath;
 use pip_accel_schema::name::PackageName;
 
@@ -15,6 +16,7 @@ use super::activation::Values;
 use super::check::{inspect, read_manifest};
 use super::error::EnvironmentError;
 use super::foreign;
+use super::generations::stage_generations;
 use super::merge::{LinkTree, MergeInput, Merger, Own, Places};
 use super::objects::ObjectDirectories;
 use super::place::{Occupant, Place, Staging};
@@ -24,6 +26,9 @@ use super::request::{EnvironmentRequest, PackageTree, Realized};
 use super::script;
 use super::skeleton::{add_links_hook, headers_folder, skeleton, utf8};
 use super::write::{Context, Written, create_file, write_tree};
+
+/// Files of the environment that no package may have, and that are written when all else is there.
+const WRITTEN_LAST: [&str; 2] = [GENERATIONS_FILE, ENVIRONMENT_MANIFEST_FILE];
 
 /// Makes the environment of `request`: complete beside the destination, then swapped in.
 ///
@@ -68,11 +73,12 @@ fn realize_at(
     for (path, own) in &skeleton.files {
         merger.own(path, own.clone());
     }
-    let manifest_slot = Own::File { content: Cow::Borrowed(b""), executable: false };
-    merger.own(ENVIRONMENT_MANIFEST_FILE, manifest_slot);
+    for name in WRITTEN_LAST {
+        merger.own(name, Own::File { content: Cow::Borrowed(b""), executable: false });
+    }
     let LinkTree { mut root, clashes, refused } = merger.merge(&directories)?;
     // Reserved above, written last: its presence says that the environment is complete.
-    root.remove(ENVIRONMENT_MANIFEST_FILE);
+    WRITTEN_LAST.iter().for_each(|name| drop(root.remove(*name)));
 
     let staging = place.stage()?;
     let previous = private_copies(request, packages, &occupant)?;
@@ -96,7 +102,7 @@ fn realize_at(
     manifest.clashes.clone_from(&clashes);
     manifest.entries = entries;
     manifest.entries.sort_unstable_by(|left, right| left.path.cmp(&right.path));
-    write_manifest(&manifest, &staging)?;
+    write_manifest(&manifest, request.generations, &staging)?;
 
     let (foreign, mut foreign_lost) = foreign_entries(request, packages, &occupant, &staging)?;
     if let Some(previous) = &previous {
@@ -191,7 +197,14 @@ fn new_manifest(
     })
 }
 
-fn write_manifest(manifest: &EnvironmentManifest, staging: &Staging<'_>) -> Result<(), EnvironmentError> {
+fn write_manifest(
+    manifest: &EnvironmentManifest,
+    generations: Option<&Generations>,
+    staging: &Staging<'_>,
+) -> Result<(), EnvironmentError> {
+    if let Some(generations) = generations {
+        stage_generations(generations, staging)?;
+    }
     let path = staging.path().join(ENVIRONMENT_MANIFEST_FILE);
     let text =
         serde_json::to_vec(manifest).map_err(|source| EnvironmentError::Manifest { path: path.clone(), source })?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::environment::{Clash, EnvironmentManifest, LinkMode, PackageLink};
+use pip_accel_schema::generation::Generations;
 use pip_accel_schema::interpreter::{Implementation, PythonVersion};
 use pip_accel_schema::link_plan::LinkPlan;
 use pip_accel_schema::name::{PackageName, PackageVersion};
@@ -91,6 +92,8 @@ pub struct EnvironmentRequest<'a> {
     pub store_root: &'a Path,
     /// Whether entries that nobody here made move into the new environment.
     pub keep_foreign: bool,
+    /// What the environment lists of the generations before it; `None`: nothing.
+    pub generations: Option<&'a Generations>,
     /// What may be replaced.
     pub replace: Replace,
     /// The environment's directory as its scripts name it, absolute, where that is not the destination: a build

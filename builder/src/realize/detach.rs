@@ -13,6 +13,7 @@ use pip_accel_schema::store_path::ObjectId;
 use pip_accel_store::{Object, Store, StoreError};
 
 use super::error::RealizeError;
+use super::generations::Step;
 use super::{RealizeRequest, environment_python, take_turn};
 use crate::environment::{self, EnvironmentError, EnvironmentPackageFiles, EnvironmentRequest, PackageTree, Replace};
 use crate::event::Event;
@@ -137,6 +138,9 @@ fn make_anew(
         }
         packages.push(tree);
     }
+    // The private copy is no other generation.
+    let generations = environment::read_generations(&request.destination).ok();
+    let generations = generations.filter(|list| !list.kept.is_empty() || list.current > 1);
     let farm = store.link_farm();
     let realized = environment::realize_environment(&EnvironmentRequest {
         destination: &request.destination,
@@ -147,6 +151,7 @@ fn make_anew(
         request_digest: manifest.request,
         store_root: store.root(),
         keep_foreign: true,
+        generations: generations.as_ref(),
         replace: Replace::Ours,
         scripts_prefix: None,
         link_farm: farm.as_deref(),
@@ -184,6 +189,7 @@ pub fn names(manifest: &EnvironmentManifest) -> Vec<PackageName> {
 pub(super) fn kept(
     request: &RealizeRequest,
     objects: &[&Object],
+    step: Step,
 ) -> Result<(Vec<PackageName>, BTreeSet<PackageName>), RealizeError> {
     let Some(manifest) = environment::read_manifest(&request.destination).ok().flatten() else {
         return Ok(Default::default());
@@ -200,6 +206,10 @@ pub(super) fn kept(
     if request.reattach {
         return Ok((names, BTreeSet::new()));
     }
+    let what = match step {
+        Step::Forward => "the lock".to_owned(),
+        Step::BackTo(number) => format!("generation {number}"),
+    };
     let mut kept = BTreeSet::new();
     let mut refused = Vec::new();
     for EnvironmentPackage { name, version, object: id, .. } in detached {
@@ -208,10 +218,10 @@ pub(super) fn kept(
                 kept.insert(name.clone());
             }
             Some(object) if object.version == *version => {
-                refused.push(format!("{name}=={version}, and the lock now means another build of it"));
+                refused.push(format!("{name}=={version}, and {what} now means another build of it"));
             }
-            Some(object) => refused.push(format!("{name}=={version}, and the lock has {}", object.version)),
-            None => refused.push(format!("{name}=={version}, which is not in the lock")),
+            Some(object) => refused.push(format!("{name}=={version}, and {what} has {}", object.version)),
+            None => refused.push(format!("{name}=={version}, which is not in {what}")),
         }
     }
     if refused.is_empty() {

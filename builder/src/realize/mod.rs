@@ -14,6 +14,9 @@ pub mod detach;
 pub mod engine;
 pub mod error;
 mod fetch;
+pub mod generations;
+mod keep;
+mod link;
 mod permits;
 pub mod pin;
 mod plan;
@@ -24,7 +27,7 @@ pub(crate) mod schedule;
 mod select;
 mod sink;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,20 +37,23 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::environment::{Clash, LinkMode, PackageLink};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{Access, KeyLock, NewRoot, Object, RootKind, Store, StoreError};
+use pip_accel_store::{Access, KeyLock, Store, StoreError};
 
 pub use fetch::{FetchReport, fetch};
+pub use keep::{PinError, PinReport, pin_lock, pin_name};
 pub use plan::{Plan, PlannedPackage};
 pub(crate) use select::remembered as remembered_selection;
 
 use crate::build::sandbox_policy;
-use crate::environment::{self, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree};
+use crate::environment::{self, EnvironmentPython, FileCounts};
 use crate::event::Event;
 use crate::lock::LoadedLock;
 use crate::python::interpreter::{self, PythonInstallation};
 use crate::session::Session;
 use engine::{Engine, How, Obtained, Purpose};
 use error::{ObtainError, RealizeError};
+use generations::Step;
+use link::{Linker, environment_root, link};
 use profile::Phases;
 
 /// What the user asks for besides the lock.
@@ -65,6 +71,8 @@ pub struct RealizeRequest {
     pub replace: bool,
     /// Link detached packages again: their private copies go.
     pub reattach: bool,
+    /// Earlier generations of the environment that are kept.
+    pub generations: usize,
 }
 
 /// What was done.
@@ -150,7 +158,8 @@ pub fn realize(
     let linking = Instant::now();
     session.report(Event::Linking { packages: obtained.len() });
     let direct_urls = plan.packages.iter().map(direct_url).collect::<Vec<_>>();
-    let mut report = link(session, request, digest, &obtained.into_iter().zip(direct_urls).collect::<Vec<_>>())?;
+    let obtained: Vec<_> = obtained.into_iter().zip(direct_urls).collect();
+    let mut report = link(&Linker::of(session), request, (digest, Step::Forward), &obtained)?;
     report.phases = Phases {
         plan: planned.duration_since(started),
         obtain: linking.duration_since(planned),
@@ -203,7 +212,9 @@ fn already_there(
     let root = environment_root(request);
     let can_write = session.store.access() == Access::ReadWrite;
     if can_write && session.store.root_named(root.kind, &root.name)?.is_none() {
-        session.store.put_root(root, &ids)?;
+        let earlier = generations::kept_objects(&request.destination);
+        let found = session.lease.take(&earlier)?.into_iter().flatten().map(|object| object.id);
+        session.store.put_root(root, &ids.iter().copied().chain(found).collect::<Vec<_>>())?;
     }
     Ok(Some(RealizeReport {
         packages: ids.len(),
@@ -221,20 +232,6 @@ fn already_there(
         files: FileCounts::default(),
         phases: Phases::default(),
     }))
-}
-
-fn environment_root(request: &RealizeRequest) -> NewRoot {
-    let location = without_links(&request.destination);
-    NewRoot { kind: RootKind::Environment, name: location.to_string_lossy().into_owned(), location }
-}
-
-/// The path that will still mean this place when a link above it is pointed elsewhere (`current` → `release-2`).
-fn without_links(path: &Path) -> PathBuf {
-    match (path.canonicalize(), path.parent(), path.file_name()) {
-        (Ok(path), _, _) => path,
-        (Err(_), Some(parent), Some(name)) => without_links(parent).join(name),
-        (Err(_), _, _) => path.to_owned(),
-    }
 }
 
 /// All trees of the plan, in its order.
@@ -334,89 +331,6 @@ fn collect(
     Err(RealizeError::Packages { packages: plan.packages.len(), failures })
 }
 
-fn link(
-    session: &Arc<Session>,
-    request: &RealizeRequest,
-    digest: ValueDigest,
-    obtained: &[(Obtained, Option<String>)],
-) -> Result<RealizeReport, RealizeError> {
-    let objects: Vec<&Object> = obtained.iter().map(|(tree, _)| &tree.object).collect();
-    let ids: Vec<ObjectId> = objects.iter().map(|object| object.id).collect();
-    let (was_detached, detached) = detach::kept(request, &objects)?;
-    let old = protect_old_and_new(session, request, &ids)?;
-    let packages: Vec<PackageTree<'_>> = obtained
-        .iter()
-        .filter_map(|(tree, url)| package_tree(&tree.object, (request, &detached), url.as_deref()))
-        .collect();
-    let python = environment_python(&session.python);
-    let farm = session.store.link_farm();
-    let realized = environment::realize_environment(&EnvironmentRequest {
-        destination: &request.destination,
-        python: &python,
-        packages: &packages,
-        link_mode: request.link_mode,
-        prompt: None,
-        request_digest: digest,
-        store_root: session.store.root(),
-        keep_foreign: request.keep_foreign,
-        scripts_prefix: None,
-        link_farm: farm.as_deref(),
-        replace: if request.replace { environment::Replace::Virtualenv } else { environment::Replace::Ours },
-    })
-    .map_err(|error| {
-        // The root goes back to what it was; a store that fails here too keeps more than it must, never less.
-        let root = environment_root(request);
-        let undone = match &old {
-            Some(old) => session.store.put_root(root, old),
-            None => session.store.remove_root(root.kind, &root.name).map(drop),
-        };
-        if let Err(error) = undone {
-            tracing::warn!(%error, "the root of an environment that could not be made was left behind");
-        }
-        RealizeError::Environment(error)
-    })?;
-    if old.is_some() {
-        session.store.put_root(environment_root(request), &ids)?;
-    }
-    let count = |how| obtained.iter().filter(|(tree, _)| tree.how == how).count();
-    Ok(RealizeReport {
-        packages: obtained.len(),
-        from_store: count(How::Store),
-        fetched: count(How::Fetched),
-        built: count(How::Built),
-        unchanged: false,
-        clashes: realized.clashes,
-        foreign: realized.foreign,
-        foreign_lost: realized.foreign_lost,
-        refused: realized.refused.into_iter().map(|refused| (refused.path, refused.package)).collect(),
-        leftover: realized.leftover,
-        reattached: was_detached.into_iter().filter(|name| !detached.contains(name)).collect(),
-        detached: detached.into_iter().collect(),
-        files: realized.files,
-        phases: Phases::default(),
-    })
-}
-
-/// Before the swap the root covers the new environment and the old one, if there is one: whichever a crash leaves, it
-/// is whole. Gives the objects of the old one that are still there.
-fn protect_old_and_new(
-    session: &Session,
-    request: &RealizeRequest,
-    new: &[ObjectId],
-) -> Result<Option<Vec<ObjectId>>, RealizeError> {
-    let Some(manifest) = environment::read_manifest(&request.destination).ok().flatten() else {
-        session.store.put_root(environment_root(request), new)?;
-        return Ok(None);
-    };
-    let ids: Vec<ObjectId> = manifest.packages.iter().map(|package| package.object).collect();
-    let old: Vec<ObjectId> = session.lease.take(&ids)?.into_iter().flatten().map(|object| object.id).collect();
-    let mut both: Vec<ObjectId> = old.iter().chain(new).copied().collect();
-    both.sort();
-    both.dedup();
-    session.store.put_root(environment_root(request), &both)?;
-    Ok(Some(old))
-}
-
 /// What an environment needs to know of the interpreter.
 pub(crate) fn environment_python(python: &PythonInstallation) -> EnvironmentPython {
     let interpreter = &python.interpreter;
@@ -444,25 +358,4 @@ fn direct_url(package: &PlannedPackage) -> Option<String> {
         _ => serde_json::json!({}),
     };
     Some(serde_json::json!({ "url": url.as_str(), "archive_info": archive }).to_string())
-}
-
-/// A source has no plan and is never part of an environment.
-fn package_tree<'a>(
-    object: &'a Object,
-    (request, detached): (&RealizeRequest, &BTreeSet<PackageName>),
-    direct_url: Option<&'a str>,
-) -> Option<PackageTree<'a>> {
-    Some(PackageTree {
-        name: &object.name,
-        version: &object.version,
-        object: object.id,
-        directory: &object.path,
-        link_prefix: &object.path,
-        plan: object.link_plan.as_deref()?,
-        link: request.links.get(&object.name).copied().unwrap_or_default(),
-        detached: detached.contains(&object.name),
-        // As pip and uv do for each line of `-r`: a flat lock does not tell who asked for what.
-        requested: true,
-        direct_url,
-    })
 }

@@ -1,10 +1,12 @@
 //! `gc`: delete what nothing refers to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use pip_accel_builder::realize::generations::{Expired, expire};
 use pip_accel_store::{
     Access, DeadObject, DeadReason, DeadRoot, DeadRootReason, GcLimits, GcPlan, GcPolicy, GcReport, KeptReason,
-    KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost,
+    KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, Store,
 };
 use serde_json::json;
 
@@ -36,13 +38,29 @@ pub(super) fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Failure>
     policy.limits.max_freed_bytes = args.max_freed.as_deref().map(size).transpose()?;
     if args.dry_run {
         let store = context.open(&settings, Access::ReadOnly)?;
-        show_plan(context, &store.gc_plan(&policy)?);
+        let expired = expired(&store, &policy, true);
+        show_plan(context, &store.gc_plan(&policy)?, &expired);
         return Ok(Exit::Done);
     }
     let store = context.open(&settings, Access::ReadWrite)?;
+    let expired = expired(&store, &policy, false);
     let report = store.gc_apply(&policy, &mut |_| {})?;
-    show_report(context, &report);
+    show_report(context, &report, &expired);
     Ok(Exit::Done)
+}
+
+/// Earlier generations of environments that are older than what the policy spares: they are let go first.
+fn expired(store: &Arc<Store>, policy: &GcPolicy, dry_run: bool) -> Vec<Expired> {
+    policy.older_than_seconds.map(|age| expire(store, age, dry_run)).unwrap_or_default()
+}
+
+fn show_expired(context: &Context<'_>, expired: &[Expired], verb: &str) {
+    for Expired { environment, numbers } in expired {
+        let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+        let noun = if numbers.len() == 1 { "generation" } else { "generations" };
+        let (numbers, place) = (numbers.join(", "), environment.display());
+        context.ui.note(&format!("{noun} {numbers} of `{place}` {verb}"));
+    }
 }
 
 /// What the settings say may be deleted.
@@ -69,14 +87,15 @@ fn size(text: &str) -> Result<u64, Failure> {
     })
 }
 
-fn show_plan(context: &Context<'_>, plan: &GcPlan) {
+fn show_plan(context: &Context<'_>, plan: &GcPlan, expired: &[Expired]) {
     if context.ui.json {
-        context.ui.json(&json!({ "version": 1, "dry_run": true, "plan": plan }));
+        context.ui.json(&json!({ "version": 1, "dry_run": true, "plan": plan, "expired_generations": expired }));
         return;
     }
     for dead in &plan.dead {
         context.ui.data(&dead_line(dead));
     }
+    show_expired(context, expired, "would be let go, and what only they keep after that");
     show_roots(context, &plan.dead_roots, &plan.kept_roots, &plan.moved_roots);
     let again = rebuilding(&plan.dead);
     let (count, size) = (plan.dead.len(), bytes(plan.dead_bytes));
@@ -146,14 +165,15 @@ fn why(reason: &DeadReason) -> String {
     }
 }
 
-fn show_report(context: &Context<'_>, report: &GcReport) {
+fn show_report(context: &Context<'_>, report: &GcReport, expired: &[Expired]) {
     if context.ui.json {
-        context.ui.json(&json!({ "version": 1, "dry_run": false, "report": report }));
+        context.ui.json(&json!({ "version": 1, "dry_run": false, "report": report, "expired_generations": expired }));
         return;
     }
     for dead in &report.deleted {
         context.ui.data(&dead_line(dead));
     }
+    show_expired(context, expired, "keep nothing any more");
     show_roots(context, &report.dead_roots, &report.kept_roots, &report.moved_roots);
     for left in &report.left {
         context.ui.warn(&format!("`{}` could not be deleted; the next gc tries again", left.display()));

@@ -4,9 +4,13 @@ mod build;
 mod bundle;
 mod config;
 mod detach;
+mod diff;
 mod doctor;
+mod du;
 mod fetch;
 mod gc;
+mod generations;
+mod graph;
 mod log;
 mod manual;
 mod optimise;
@@ -17,6 +21,8 @@ mod show;
 mod status;
 mod unbundle;
 mod verify;
+mod why;
+mod why_rebuild;
 
 use std::sync::Arc;
 
@@ -60,16 +66,21 @@ impl Context<'_> {
         }
     }
 
+    /// Where the time comes from.
+    pub(crate) fn clock(&self) -> Clock {
+        match self.host.variable("PIP_ACCEL_TEST_NOW").and_then(|text| text.parse().ok()) {
+            Some(seconds) => Clock::Fixed(seconds),
+            None => Clock::System,
+        }
+    }
+
     /// How the settings say that the store is to be opened.
     pub(crate) fn store_options(&self, settings: &Settings, access: Access) -> Result<OpenOptions, Failure> {
         let durability = match settings.text("durability") {
             Some("none") => Durability::None,
             _ => Durability::Full,
         };
-        let clock = match self.host.variable("PIP_ACCEL_TEST_NOW").and_then(|text| text.parse().ok()) {
-            Some(seconds) => Clock::Fixed(seconds),
-            None => Clock::System,
-        };
+        let clock = self.clock();
         let protect = match settings.text("protect") {
             Some("immutable") => Protect::Immutable,
             Some("none") => Protect::None,
@@ -87,8 +98,15 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Build(args) => build::run(context, args),
         Command::Log(args) => log::run(context, args),
         Command::Show(args) => show::run(context, args),
+        Command::Why(args) => why::run(context, args),
+        Command::WhyRebuild(args) => why_rebuild::run(context, args),
+        Command::Graph(args) => graph::run(context, args),
+        Command::Du(args) => du::run(context, args),
         Command::Detach(args) => detach::run(context, args),
         Command::Status(args) => status::run(context, args),
+        Command::Generations(args) => generations::list(context, args),
+        Command::Rollback(args) => generations::roll_back(context, args),
+        Command::Diff(args) => diff::run(context, args),
         Command::Roots(args) => roots::run(context, args),
         Command::Gc(args) => gc::run(context, args),
         Command::Verify(args) => verify::run(context, args),

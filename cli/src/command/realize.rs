@@ -5,6 +5,7 @@ use std::time::Instant;
 use pip_accel_builder::build::{UnlockedBuild, UnlockedBuilds, unlocked_builds};
 use pip_accel_builder::environment::CopyReason;
 use pip_accel_builder::lock::LoadedLock;
+use pip_accel_builder::realize::generations::GENERATIONS_KEPT;
 use pip_accel_builder::realize::profile::Phases;
 use pip_accel_builder::realize::{self, Plan, RealizeReport, RealizeRequest};
 use pip_accel_schema::environment::LinkMode;
@@ -45,6 +46,7 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         keep_foreign: args.keep_foreign || opened.settings.flag("keep-foreign"),
         replace: args.replace,
         reattach: args.reattach,
+        generations: generations_kept(&opened.settings),
     };
     let result = realize::realize(&opened.session, &lock, &request);
     opened.progress.finish();
@@ -100,6 +102,12 @@ fn link_mode(mode: LinkModeArg) -> LinkMode {
     }
 }
 
+/// Earlier generations that environments keep.
+pub(super) fn generations_kept(settings: &Settings) -> usize {
+    let kept = settings.number("generations").and_then(|number| usize::try_from(number).ok());
+    kept.unwrap_or(GENERATIONS_KEPT)
+}
+
 fn configured_link_mode(settings: &Settings) -> LinkMode {
     match settings.text("link-mode") {
         Some("hardlink") => LinkMode::Hardlink,
@@ -123,27 +131,11 @@ fn show(
     for (path, package) in &report.refused {
         ui.warn(&format!("`{path}` of {package} is left out: the environment needs that place itself"));
     }
-    let (lost, kept): (Vec<&String>, Vec<&String>) =
-        report.foreign.iter().partition(|path| report.foreign_lost.contains(path));
-    let fate = if request.keep_foreign { "kept" } else { "removed (--keep-foreign keeps such entries)" };
-    for (paths, fate) in [(kept, fate), (lost, "replaced by the lock's")] {
-        if !paths.is_empty() {
-            let paths: Vec<&str> = paths.into_iter().map(String::as_str).collect();
-            ui.warn(&format!("not from the lock, {fate}: {}", paths.join(", ")));
-        }
-    }
+    warn_of_foreign(context, report, request.keep_foreign);
     if let Some(leftover) = &report.leftover {
         ui.warn(&format!("the old environment could not be removed: `{}`", leftover.display()));
     }
     warn_of_copies(context, report);
-    for (packages, fate) in [
-        (&report.detached, "stays a private copy (detached)"),
-        (&report.reattached, "is linked again; its private copy is gone"),
-    ] {
-        for package in packages {
-            ui.warn(&format!("{package} {fate}"));
-        }
-    }
     if ui.json {
         ui.json(&json!({
             "version": 1,
@@ -177,6 +169,28 @@ fn show(
             "{} {noun}: {} from the store, {} fetched, {} built, in {time}",
             report.packages, report.from_store, report.fetched, report.built
         ));
+    }
+}
+
+/// What of others went or stayed, and which private copies.
+pub(super) fn warn_of_foreign(context: &Context<'_>, report: &RealizeReport, keep_foreign: bool) {
+    let ui = &context.ui;
+    let (lost, kept): (Vec<&String>, Vec<&String>) =
+        report.foreign.iter().partition(|path| report.foreign_lost.contains(path));
+    let fate = if keep_foreign { "kept" } else { "removed (--keep-foreign keeps such entries)" };
+    for (paths, fate) in [(kept, fate), (lost, "replaced by the lock's")] {
+        if !paths.is_empty() {
+            let paths: Vec<&str> = paths.into_iter().map(String::as_str).collect();
+            ui.warn(&format!("not from the lock, {fate}: {}", paths.join(", ")));
+        }
+    }
+    for (packages, fate) in [
+        (&report.detached, "stays a private copy (detached)"),
+        (&report.reattached, "is linked again; its private copy is gone"),
+    ] {
+        for package in packages {
+            ui.warn(&format!("{package} {fate}"));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `show`: what an object is, from what, how large, and who refers to it.
 
+mod part;
+
 use std::path::Path;
 
 use pip_accel_schema::manifest::Provenance;
@@ -7,7 +9,7 @@ use pip_accel_store::{Access, Object, Store};
 use serde_json::json;
 
 use super::Context;
-use crate::args::ShowArgs;
+use crate::args::inspect::ShowArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::ui::bytes;
@@ -18,8 +20,10 @@ pub(super) fn run(context: &Context<'_>, args: &ShowArgs) -> Result<Exit, Failur
     let store = context.open(&settings, Access::ReadOnly)?;
     let objects = find(&store, &args.object)?;
     if objects.is_empty() {
-        return Err(Failure::new(Exit::Error, format!("`{}` is not in this store", args.object))
-            .hint("list what is kept: pip-accel roots"));
+        return Err(not_here(&args.object));
+    }
+    if let Some(part) = part::wanted(args) {
+        return part::run(context, &store, &objects, part);
     }
     if context.ui.json {
         let shown: Result<Vec<_>, Failure> = objects.iter().map(|object| as_json(&store, object)).collect();
@@ -30,6 +34,11 @@ pub(super) fn run(context: &Context<'_>, args: &ShowArgs) -> Result<Exit, Failur
         show(context, &store, object)?;
     }
     Ok(Exit::Done)
+}
+
+/// Nothing in the store is meant by `text`.
+pub(super) fn not_here(text: &str) -> Failure {
+    Failure::new(Exit::Error, format!("`{text}` is not in this store")).hint("list what is kept: pip-accel roots")
 }
 
 fn as_json(store: &Store, object: &Object) -> Result<serde_json::Value, Failure> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pip_accel_builder::environment::{self, EnvironmentStatus};
 use pip_accel_builder::realize::detach;
+use pip_accel_builder::realize::generations::kept_objects;
 use pip_accel_schema::environment::{EnvironmentManifest, LinkMode};
 use pip_accel_schema::store_path::ObjectId;
 use pip_accel_store::{Access, NewRoot, RootKind, StoreError};
@@ -103,7 +104,10 @@ fn keeping(
         return Ok(Keeping::Unkept);
     };
     let name = place.to_string_lossy().into_owned();
-    match store.put_root(NewRoot { kind: RootKind::Environment, name, location: place }, &ids) {
+    let earlier = kept_objects(&place);
+    let gone = store.missing(&earlier)?;
+    let all: Vec<ObjectId> = ids.into_iter().chain(earlier.into_iter().filter(|id| !gone.contains(id))).collect();
+    match store.put_root(NewRoot { kind: RootKind::Environment, name, location: place }, &all) {
         Ok(()) => Ok(Keeping::Registered),
         Err(StoreError::MissingObject(_)) => Ok(Keeping::ObjectsGone),
         Err(error) => Err(error.into()),

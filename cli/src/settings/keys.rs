@@ -53,6 +53,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("link", Kind::List, "dirs", "how files of single packages get there: NAME=dirs, files or copy"),
     key("keep-foreign", Kind::Flag, "false", "keep what others installed into an environment"),
+    key("generations", Kind::Number, "5", "earlier generations that each environment keeps"),
     key("jobs", Kind::Number, "number of processors", "builds that run at once"),
     key("build-memory", Kind::Size, "1G", "memory that has to be free for a further build to start"),
     key("offline", Kind::Flag, "false", "never use the network"),

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 pub(crate) use progress::Progress;
-pub(crate) use size::{bytes, seconds};
+pub(crate) use size::{bytes, seconds, span};
 
 use crate::host::Host;
 

@@ -32,6 +32,18 @@ pub(crate) fn seconds(duration: Duration) -> String {
     }
 }
 
+/// A time that is left or past, in its largest unit: `42 min`, `3 h`, `5 days`.
+#[must_use]
+pub(crate) fn span(seconds: i64) -> String {
+    match seconds {
+        ..=0 => "0 s".to_owned(),
+        1..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +55,11 @@ mod tests {
         assert_eq!(bytes(1024), "1.0 KiB");
         assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+        for (seconds, text) in
+            [(-5, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 days")]
+        {
+            assert_eq!(span(seconds), text);
+        }
         assert_eq!(seconds(Duration::from_millis(21)), "0.02 s");
         assert_eq!(seconds(Duration::from_secs(125)), "2 min 5 s");
     }

@@ -7,6 +7,7 @@
 
 pub(crate) mod build;
 pub(crate) mod graph;
+pub(crate) mod inspect;
 pub(crate) mod lease;
 pub(crate) mod memo;
 pub(crate) mod object;

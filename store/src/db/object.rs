@@ -100,6 +100,15 @@ pub(crate) fn find_referrers(connection: &Connection, layout: &Layout, id: &Obje
     select(connection, layout, SQL, [id.as_bytes()])
 }
 
+/// The valid objects that the object `id` refers to, by name.
+pub(crate) fn find_references(connection: &Connection, layout: &Layout, id: &ObjectId) -> Result<Vec<Found>, Failure> {
+    const SQL: &str = select_object!(
+        "JOIN reference r ON r.reference = o.id JOIN object f ON f.id = r.referrer
+         WHERE f.hash = ?1 AND o.state = 1 ORDER BY o.name, o.id"
+    );
+    select(connection, layout, SQL, [id.as_bytes()])
+}
+
 /// What is to be verified: all valid objects.
 pub(crate) fn registered(connection: &Connection) -> Result<Vec<Registered>, Failure> {
     const SQL: &str = "SELECT id, hash, path, content_digest, verified_at FROM object WHERE state = 1";

@@ -32,7 +32,7 @@ const BATCH: usize = 500;
 const DELETE_CHUNK: usize = 32;
 
 /// A root and what was found at its location.
-type Examined = (FoundRoot, RootState);
+pub(crate) type Examined = (FoundRoot, RootState);
 
 /// A plan and the rows that it is about.
 struct Marked {
@@ -162,7 +162,7 @@ impl Store {
         if device(&trash)? == device(&objects)? { Ok(()) } else { Err(GcError::OtherDevice { trash, objects }) }
     }
 
-    fn examine_roots(&self, policy: &GcPolicy) -> Result<Vec<Examined>, GcError> {
+    pub(crate) fn examine_roots(&self, policy: &GcPolicy) -> Result<Vec<Examined>, GcError> {
         let roots = self.database.read("list the roots", db::root::all)?;
         roots
             .into_iter()

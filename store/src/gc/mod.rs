@@ -36,7 +36,9 @@ use serde::Serialize;
 use crate::error::StoreError;
 use crate::root::{Root, RootKind};
 
+pub(crate) use apply::Examined;
 pub(crate) use reserve::renew_reserve;
+pub(crate) use roots::RootState;
 pub(crate) use trash::delete_trashed;
 
 /// Objects that were registered less than this many seconds ago are not dead, unless the policy says otherwise.

@@ -342,6 +342,7 @@ pub(super) fn request<'a>(
     store_root: &'a Path,
 ) -> EnvironmentRequest<'a> {
     EnvironmentRequest {
+        generations: None,
         destination,
         python,
         packages,
