@@ -22,6 +22,7 @@ mod error;
 mod farm;
 mod foreign;
 mod merge;
+mod mounts;
 mod objects;
 mod place;
 mod private;
@@ -44,7 +45,7 @@ pub use check::{
     unchanged,
 };
 pub use error::EnvironmentError;
-pub use realize::realize_environment;
+pub use realize::{check_place, realize_environment};
 pub use request::{
     ActivationTemplate, CopyReason, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused,
     Replace,

@@ -20,7 +20,7 @@ use super::objects::ObjectDirectories;
 use super::place::{Occupant, Place, Staging};
 use super::private::Previous;
 use super::remove::remove_tree;
-use super::request::{EnvironmentRequest, PackageTree, Realized};
+use super::request::{EnvironmentRequest, PackageTree, Realized, Replace};
 use super::script;
 use super::skeleton::{add_links_hook, headers_folder, skeleton, utf8};
 use super::write::{Context, Written, create_file, write_tree};
@@ -39,12 +39,21 @@ pub fn realize_environment(request: &EnvironmentRequest<'_>) -> Result<Realized,
     result
 }
 
+/// Whether an environment could be put at `destination`, as far as that can be told before it is made. Changes nothing.
+///
+/// # Errors
+/// What [`realize_environment`] would refuse for what stands there.
+pub fn check_place(destination: &Path, replace: Replace) -> Result<(), EnvironmentError> {
+    Place::check(destination, replace)
+}
+
 fn realize_at(
     request: &EnvironmentRequest<'_>,
     packages: &[PackageTree<'_>],
     place: &Place,
 ) -> Result<Realized, EnvironmentError> {
     let occupant = place.occupant(request.replace)?;
+    place.refuse_mounts(&occupant)?;
     let destination = utf8(request.scripts_prefix.unwrap_or(request.destination))?.trim_end_matches('/');
     let name = destination.rsplit('/').next().unwrap_or_default();
     let prompt: String =

@@ -140,6 +140,8 @@ pub fn realize(
         let root = session.store.root().to_owned();
         return Err(StoreError::ReadOnly { root, action: "keep what an environment needs" }.into());
     }
+    // Before anything is fetched or built for a place that can't be had.
+    environment::check_place(&request.destination, replace(request)).map_err(RealizeError::Environment)?;
     let plan = Plan::make(session, lock)?;
     let planned = Instant::now();
     let engine = Engine::new(session, lock.build_locks.clone(), Purpose::Build);
@@ -221,6 +223,10 @@ fn already_there(
         files: FileCounts::default(),
         phases: Phases::default(),
     }))
+}
+
+fn replace(request: &RealizeRequest) -> environment::Replace {
+    if request.replace { environment::Replace::Virtualenv } else { environment::Replace::Ours }
 }
 
 fn environment_root(request: &RealizeRequest) -> NewRoot {
@@ -361,7 +367,7 @@ fn link(
         keep_foreign: request.keep_foreign,
         scripts_prefix: None,
         link_farm: farm.as_deref(),
-        replace: if request.replace { environment::Replace::Virtualenv } else { environment::Replace::Ours },
+        replace: replace(request),
     })
     .map_err(|error| {
         // The root goes back to what it was; a store that fails here too keeps more than it must, never less.
