@@ -5,11 +5,152 @@
     reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
 )]
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 use pip_accel_tests::index_server::IndexServer;
-use pip_accel_tests::{LockWriter, TestEnv, WheelBuilder};
+use pip_accel_tests::{LockWriter, Running, SdistBuilder, TestEnv, WheelBuilder, cleanup};
 
 use crate::bad_surroundings::{assert_no_mounts_left, if_possible, with_own_mounts};
 use crate::support::{env, exit};
+
+/// Longest time a condition is waited for; far more than any takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds while `process` runs; false when the process ended first.
+fn wait_while_running(process: &mut Running, condition: impl Fn() -> bool) -> bool {
+    let started = Instant::now();
+    loop {
+        if condition() {
+            return true;
+        }
+        if process.is_finished() {
+            return false;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited too long");
+        std::thread::yield_now();
+    }
+}
+
+/// Locks `a.lock` and `b.lock` with a package of that name each.
+fn two_locks(env: &TestEnv) {
+    for name in ["a", "b"] {
+        let wheel = WheelBuilder::simple(name, "1.0").build();
+        env.add(&wheel);
+        env.write(&format!("{name}.lock"), LockWriter::offline().pin(&wheel).text());
+    }
+}
+
+fn realize(env: &TestEnv, lock: &str, venv: &str) -> pip_accel_tests::Output {
+    let python = env.python().to_str().unwrap();
+    env.run(["realize", lock, "--venv", venv, "--python", python])
+}
+
+/// Collects everything that nothing needs, and asserts that what stands at `venv` works.
+fn collect_and_import(env: &TestEnv, venv: &str, module: &str) {
+    env.collect().success();
+    let mut command = env.program(env.project().join(venv).join("bin/python"));
+    command.args(["-c", &format!("import {module}")]);
+    env.finish(command).success();
+    env.verify_clean();
+}
+
+/// An environment that was moved away, replaced and put back keeps what it needs, whether or not somebody looks at it.
+#[test]
+fn an_environment_that_is_put_back_keeps_its_objects() {
+    for look in ["nothing", "realize", "status"] {
+        let env = env();
+        two_locks(&env);
+        realize(&env, "a.lock", ".venv").success();
+        std::fs::rename(env.venv(), env.project().join("bak")).unwrap();
+        realize(&env, "b.lock", ".venv").success();
+        std::fs::remove_dir_all(env.venv()).unwrap();
+        std::fs::rename(env.project().join("bak"), env.venv()).unwrap();
+        match look {
+            "realize" => drop(realize(&env, "a.lock", ".venv").success().says("nothing to do")),
+            "status" => {
+                assert_eq!(env.run(["status", "--json"]).success().json()["keeping"], "registered");
+                assert_eq!(env.run(["status", "--json"]).success().json()["keeping"], "kept");
+            }
+            _ => {}
+        }
+        collect_and_import(&env, ".venv", "a");
+        let is_kept = |name: &str| env.object_names().iter().any(|path| path.contains(&format!("-{name}-1.0")));
+        // Who looked at it set the root right, so that the other package is of no use any more.
+        assert_eq!((is_kept("a"), is_kept("b")), (true, look == "nothing"), "{look}");
+    }
+}
+
+/// A copy of the old one has the manifest of the old one: the root that comes to it must keep that.
+#[test]
+fn a_copy_of_an_older_environment_is_found_with_its_own_objects() {
+    let env = env();
+    two_locks(&env);
+    realize(&env, "a.lock", ".venv").success();
+    let mut copy = env.program("cp");
+    copy.args(["-a", ".venv", "bak"]);
+    env.finish(copy).success();
+    realize(&env, "b.lock", ".venv").success();
+    std::fs::remove_dir_all(env.venv()).unwrap();
+    collect_and_import(&env, "bak", "a");
+    collect_and_import(&env, "bak", "a");
+}
+
+/// Blue and green change places, one of them is realized there and goes: the other must not suffer.
+#[test]
+fn environments_that_change_places_keep_their_objects() {
+    let env = env();
+    two_locks(&env);
+    realize(&env, "a.lock", "blue").success();
+    realize(&env, "b.lock", "green").success();
+    let place = |name: &str| env.project().join(name);
+    for (from, to) in [("blue", "aside"), ("green", "blue"), ("aside", "green")] {
+        std::fs::rename(place(from), place(to)).unwrap();
+    }
+    collect_and_import(&env, "blue", "b");
+    collect_and_import(&env, "green", "a");
+    realize(&env, "a.lock", "green").success();
+    std::fs::remove_dir_all(place("green")).unwrap();
+    env.collect().success().says(&format!("`{}` is gone", place("green").display()));
+    collect_and_import(&env, "blue", "b");
+    let roots = env.run(["roots", "--json"]).success().json();
+    assert_eq!(roots["roots"].as_array().unwrap().len(), 1, "{roots}");
+}
+
+/// Whether a process waits for a lock of a file.
+fn waits_for_a_lock(id: u32) -> bool {
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| line.contains("->") && line.split_whitespace().any(|word| word == id.to_string()))
+}
+
+/// Two runs for one place take turns, whatever they call it.
+#[test]
+fn two_names_of_one_place_take_turns() {
+    let env = env();
+    let slow = SdistBuilder::simple("slow", "1.0")
+        .during_build(
+            "while True: pass
+",
+        )
+        .build();
+    env.lock(&[&slow]);
+    env.write("empty.lock", "");
+    std::os::unix::fs::symlink(env.project(), env.base().join("alias")).unwrap();
+    let mut first = env.start(env.realize_command(&[]));
+    let logs = env.store().join("logs");
+    let has_log = || std::fs::read_dir(&logs).is_ok_and(|mut entries| entries.next().is_some());
+    assert!(wait_while_running(&mut first, has_log), "the build never began");
+    let alias = env.base().join("alias/.venv");
+    let mut second = env.spawn([Path::new("realize"), Path::new("empty.lock"), Path::new("--venv"), &alias]);
+    let id = second.id();
+    assert!(wait_while_running(&mut second, || waits_for_a_lock(id)), "the second did not wait");
+    first.signal(Signal::SIGINT);
+    first.wait().fails_with(130);
+    second.wait().success().says("held by process");
+    assert!(env.venv().join("pip-accel.json").exists());
+    cleanup::remove_tree(&env.venv());
+}
 
 /// A virtualenv of another program at the place of the environment.
 fn foreign_virtualenv(env: &TestEnv) {

@@ -162,9 +162,10 @@ pub fn realize(
     Ok(report)
 }
 
-/// Waits until no other process works on the environment at `destination`.
+/// Waits until no other process works on the environment at `destination`, by whatever path it names it.
 fn take_turn(store: &Store, destination: &Path, report: &dyn Fn(Event)) -> Result<KeyLock, StoreError> {
-    store.lock(&format!("environment {}", destination.display()), &mut |owner| {
+    let place = without_links(destination);
+    store.lock(&format!("environment {}", place.display()), &mut |owner| {
         let what = format!("{}, held by process {} ({})", destination.display(), owner.pid, owner.command);
         report(Event::Waiting { what });
     })
@@ -201,10 +202,10 @@ fn already_there(
     if !status.is_intact() || (!status.foreign.is_empty() && !request.keep_foreign) {
         return Ok(None);
     }
-    // Setting a root waits for the disk; one that is there was set for this manifest.
+    // Setting a root waits for the disk. One that is there may be that of another environment, if this one was put back.
     let root = environment_root(request);
     let can_write = session.store.access() == Access::ReadWrite;
-    if can_write && session.store.root_named(root.kind, &root.name)?.is_none() {
+    if can_write && !session.store.root_holds(root.kind, &root.name, &ids)? {
         session.store.put_root(root, &ids)?;
     }
     Ok(Some(RealizeReport {

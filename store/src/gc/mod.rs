@@ -19,6 +19,7 @@
 
 mod apply;
 mod choose;
+mod environment;
 pub(crate) mod graph;
 pub(crate) mod moved;
 mod plan;
@@ -37,6 +38,7 @@ use crate::error::StoreError;
 use crate::root::{Root, RootKind};
 
 pub(crate) use reserve::renew_reserve;
+pub(crate) use roots::known_places;
 pub(crate) use trash::delete_trashed;
 
 /// Objects that were registered less than this many seconds ago are not dead, unless the policy says otherwise.
