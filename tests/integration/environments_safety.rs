@@ -152,6 +152,34 @@ fn two_names_of_one_place_take_turns() {
     cleanup::remove_tree(&env.venv());
 }
 
+/// `^C` while a warm run links: nothing was fetched in this run. What stood there still does, and nothing else is there.
+#[test]
+fn interrupted_while_linking_leaves_the_old_environment() {
+    let env = env();
+    env.lock(&[&WheelBuilder::simple("small", "1.0").build()]);
+    env.realize(&[]).success();
+    let files = (0..6000).map(|index| (format!("large/part_{}/{index}.txt", index % 60), "text"));
+    let large = files.fold(WheelBuilder::simple("large", "1.0"), |wheel, (path, text)| wheel.file(&path, text)).build();
+    env.lock(&[&large]);
+    env.realize(&["--venv", "other"]).success();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let staged = || {
+            let entries = std::fs::read_dir(env.project()).unwrap().flatten();
+            entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("..venv.pip-accel-")).count()
+        };
+        let mut process = env.start(env.realize_command(&["--link-mode", "copy"]));
+        assert!(wait_while_running(&mut process, || staged() > 0), "it never linked");
+        process.signal(signal);
+        process.wait().fails_with(130).says("interrupted; nothing was changed, what was fetched is kept");
+        assert_eq!(staged(), 0);
+        env.python_code("import small").success();
+        env.run(["status"]).success().says("as realized");
+    }
+    env.realize(&["--link-mode", "copy"]).success();
+    env.python_code("import large").success();
+    env.verify_clean();
+}
+
 /// A virtualenv of another program at the place of the environment.
 fn foreign_virtualenv(env: &TestEnv) {
     env.write(".venv/pyvenv.cfg", "home = /usr/bin\n");

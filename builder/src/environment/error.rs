@@ -42,6 +42,9 @@ pub enum EnvironmentError {
         /// Where.
         mount: PathBuf,
     },
+    /// It was told to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// One project was asked for twice.
     #[error("`{0}` is in the request more than once")]
     Duplicate(PackageName),

@@ -11,6 +11,8 @@ use pip_accel_schema::environment::{
 use pip_accel_schema::manifest::EntryPath;
 use pip_accel_schema::name::PackageName;
 
+use crate::cancel::CancelToken;
+
 use super::activation::Values;
 use super::check::{inspect, read_manifest};
 use super::error::EnvironmentError;
@@ -96,6 +98,7 @@ fn realize_at(
         site_packages: &request.python.site_packages,
         link_farm: request.link_farm,
         previous: previous.as_ref(),
+        cancel: request.cancel,
     };
     let Written { entries, files } = write_tree(&context, &root, staging.directory(), staging.path())?;
     let mut manifest = new_manifest(request, packages)?;
@@ -112,10 +115,17 @@ fn realize_at(
         let lost = previous.carry_rest(staging.directory(), &manifest.entries);
         foreign_lost.extend(lost.map_err(EnvironmentError::io("keep private files of", request.destination))?);
     }
+    // After this step there is no way back, and what is left to do is short.
+    go_on(request.cancel)?;
     let replaced = matches!(occupant, Occupant::Environment { .. });
     let swapped = staging.install(occupant, request.replace)?;
     let leftover = swapped.old.filter(|old| !is_removed(old));
     Ok(Realized { manifest, clashes, refused, foreign, foreign_lost, replaced, leftover, files })
+}
+
+/// An error once the work is to stop.
+pub(super) fn go_on(cancel: Option<&CancelToken>) -> Result<(), EnvironmentError> {
+    if cancel.is_some_and(CancelToken::is_cancelled) { Err(EnvironmentError::Interrupted) } else { Ok(()) }
 }
 
 fn is_removed(old: &Path) -> bool {

@@ -19,11 +19,14 @@ use pip_accel_schema::environment::{EnvironmentEntry, EnvironmentEntryKind, Link
 use pip_accel_schema::link_plan::SITE_FOLDER;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
+use crate::cancel::CancelToken;
+
 use super::error::EnvironmentError;
 use super::farm::{Farm, Plot};
 use super::merge::{Children, Leaf, Node, Own};
 use super::objects::ObjectDirectories;
 use super::private::{Previous, PrivateCopy, files_below};
+use super::realize::go_on;
 use super::record::{self, Recorded};
 use super::reflink::clone_file;
 use super::request::{CopyReason, FileCounts, PackageTree};
@@ -43,6 +46,7 @@ pub(super) struct Context<'a> {
     pub(super) link_farm: Option<&'a Path>,
     /// Private copies of an old environment that are kept.
     pub(super) previous: Option<&'a Previous>,
+    pub(super) cancel: Option<&'a CancelToken>,
 }
 
 impl Context<'_> {
@@ -223,6 +227,7 @@ impl<'a> Writer<'a> {
         children: &Children<'_>,
         directory: BorrowedFd<'_>,
     ) -> Result<(), EnvironmentError> {
+        go_on(self.context.cancel)?;
         let length = push_component(&mut self.path, name);
         self.push(EnvironmentEntryKind::Directory);
         let child = create_directory(directory, name).map_err(|error| self.error("create the folder", error))?;

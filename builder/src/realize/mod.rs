@@ -14,6 +14,7 @@ pub mod detach;
 pub mod engine;
 pub mod error;
 mod fetch;
+mod interrupt;
 mod permits;
 pub mod pin;
 mod plan;
@@ -41,13 +42,14 @@ pub use plan::{Plan, PlannedPackage};
 pub(crate) use select::remembered as remembered_selection;
 
 use crate::build::sandbox_policy;
-use crate::environment::{self, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree};
+use crate::environment::{self, EnvironmentError, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree};
 use crate::event::Event;
 use crate::lock::LoadedLock;
 use crate::python::interpreter::{self, PythonInstallation};
 use crate::session::Session;
 use engine::{Engine, How, Obtained, Purpose};
 use error::{ObtainError, RealizeError};
+use interrupt::Listener;
 use profile::Phases;
 
 /// What the user asks for besides the lock.
@@ -140,6 +142,8 @@ pub fn realize(
         let root = session.store.root().to_owned();
         return Err(StoreError::ReadOnly { root, action: "keep what an environment needs" }.into());
     }
+    // Until here a signal ends the process, which has nothing to put in order yet.
+    let _interrupts = Listener::start(&session.cancel).map_err(RealizeError::Runtime)?;
     // Before anything is fetched or built for a place that can't be had.
     environment::check_place(&request.destination, replace(request)).map_err(RealizeError::Environment)?;
     let plan = Plan::make(session, lock)?;
@@ -262,30 +266,11 @@ pub(crate) fn run<T>(session: &Session, work: impl Future<Output = T>) -> Result
         .enable_all()
         .build()
         .map_err(RealizeError::Runtime)?;
-    let result = runtime.block_on(async {
-        let interrupts = tokio::spawn(cancel_on_signal(session.cancel.clone()));
-        let result = work.await;
-        interrupts.abort();
-        result
-    });
+    let _interrupts = Listener::start(&session.cancel).map_err(RealizeError::Runtime)?;
+    let result = runtime.block_on(work);
     // Threads that wait for another process's lock can't be stopped; the process ends soon and takes them along.
     runtime.shutdown_background();
     Ok(result)
-}
-
-async fn cancel_on_signal(cancel: crate::cancel::CancelToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        cancel.interrupt();
-    }
 }
 
 async fn obtain_missing(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {
@@ -369,6 +354,7 @@ fn link(
         scripts_prefix: None,
         link_farm: farm.as_deref(),
         replace: replace(request),
+        cancel: Some(&session.cancel),
     })
     .map_err(|error| {
         // The root goes back to what it was; a store that fails here too keeps more than it must, never less.
@@ -380,7 +366,10 @@ fn link(
         if let Err(error) = undone {
             tracing::warn!(%error, "the root of an environment that could not be made was left behind");
         }
-        RealizeError::Environment(error)
+        match error {
+            EnvironmentError::Interrupted => RealizeError::Interrupted,
+            error => RealizeError::Environment(error),
+        }
     })?;
     if old.is_some() {
         session.store.put_root(environment_root(request), &ids)?;
