@@ -5,6 +5,8 @@
     reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
 )]
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -178,6 +180,26 @@ fn interrupted_while_linking_leaves_the_old_environment() {
     env.realize(&["--link-mode", "copy"]).success();
     env.python_code("import large").success();
     env.verify_clean();
+}
+
+/// A name that is not UTF-8, at the top and further down.
+#[test]
+fn foreign_entries_whose_names_are_no_text_are_kept() {
+    let env = env();
+    two_locks(&env);
+    realize(&env, "a.lock", ".venv").success();
+    let name = OsStr::from_bytes(b"caf\xe9");
+    let folder = env.site_packages().join(name);
+    std::fs::create_dir(&folder).unwrap();
+    for place in [&folder, &env.venv()] {
+        std::fs::write(place.join(name).with_extension("txt"), "mine").unwrap();
+    }
+    let python = env.python().to_str().unwrap();
+    env.run(["realize", "b.lock", "--keep-foreign", "--python", python]).success().says("not from the lock, kept");
+    for place in [&folder, &env.venv()] {
+        assert_eq!(std::fs::read_to_string(place.join(name).with_extension("txt")).unwrap(), "mine");
+    }
+    env.python_code("import b").success();
 }
 
 /// A virtualenv of another program at the place of the environment.

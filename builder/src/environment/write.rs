@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -417,7 +418,7 @@ pub(super) fn create_directory(parent: BorrowedFd<'_>, name: &str) -> nix::Resul
 }
 
 /// Creates a file that is not there yet, with the usual mode less the process's mask.
-pub(super) fn create_file(parent: BorrowedFd<'_>, name: &str, executable: bool) -> io::Result<File> {
+pub(super) fn create_file<P: NixPath + ?Sized>(parent: BorrowedFd<'_>, name: &P, executable: bool) -> io::Result<File> {
     let mode = Mode::from_bits_truncate(if executable { 0o777 } else { 0o666 });
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     Ok(File::from(openat(parent, name, flags, mode)?))
