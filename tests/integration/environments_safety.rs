@@ -7,6 +7,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -200,6 +201,38 @@ fn foreign_entries_whose_names_are_no_text_are_kept() {
         assert_eq!(std::fs::read_to_string(place.join(name).with_extension("txt")).unwrap(), "mine");
     }
     env.python_code("import b").success();
+}
+
+/// What somebody does to the files of one environment, modes and owners included, reaches no other one.
+#[test]
+fn environments_share_no_file_that_differs() {
+    let env = env();
+    env.lock(&[&WheelBuilder::simple("package", "1.0").build()]);
+    for venv in [".venv", "two"] {
+        env.realize(&["--venv", venv]).success();
+    }
+    let metadata = |venv: &str, name: &str| {
+        let site = env.site_packages().strip_prefix(env.venv()).unwrap().to_owned();
+        env.project().join(venv).join(site).join("package-1.0.dist-info").join(name)
+    };
+    let read = |venv: &str, name: &str| std::fs::read_to_string(metadata(venv, name)).unwrap();
+    let names = ["RECORD", "INSTALLER", "REQUESTED"];
+    let before = names.map(|name| read("two", name));
+    for name in names {
+        let path = metadata(".venv", name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        std::fs::write(&path, format!("{}added\n", read(".venv", name))).unwrap();
+    }
+    assert_eq!(read("two", "RECORD"), before[0]);
+    // The other two are the same in every environment; what was done to them is found and made anew.
+    env.realize(&["--venv", "three"]).success();
+    assert_eq!(names.map(|name| read("three", name)), before);
+    for name in ["INSTALLER", "REQUESTED"] {
+        assert_eq!(metadata("three", name).metadata().unwrap().permissions().mode() & 0o777, 0o444);
+    }
+    env.run(["status", "--venv", "two"]).fails_with(exit::ERROR).prints("INSTALLER").prints("REQUESTED");
+    env.realize(&["--venv", "two"]).success();
+    assert_eq!(names.map(|name| read("two", name)), before);
 }
 
 /// A virtualenv of another program at the place of the environment.

@@ -172,6 +172,10 @@ fn push_component(path: &mut String, name: &str) -> usize {
     length
 }
 
+/// Files of `.dist-info` whose content is the same in every environment. What differs is never shared: a hard link has
+/// one owner and one content, and an installer of one environment would write into all.
+const SHARED_FILES: [&str; 2] = ["INSTALLER", "REQUESTED"];
+
 struct Writer<'a> {
     context: &'a Context<'a>,
     records: &'a [String],
@@ -282,7 +286,9 @@ impl<'a> Writer<'a> {
                 let rewritten = script::with_shebang(&content, context.shebang).map_or(Cow::Owned(content), Cow::Owned);
                 self.file(&rewritten, true, directory, name)
             }
-            Leaf::Own { package: Some(package), own: Own::File { content, executable: false } } => {
+            Leaf::Own { package: Some(package), own: Own::File { content, executable: false } }
+                if SHARED_FILES.contains(&name) =>
+            {
                 self.shared_file(*package, name, content, directory)
             }
             Leaf::Own { own: Own::File { content, executable }, .. } => {
@@ -293,7 +299,7 @@ impl<'a> Writer<'a> {
                 self.copy(LinkMode::Copy, &PathBuf::from(source), directory, name)
             }
             Leaf::Own { own: Own::Record(package), .. } => {
-                self.shared_file(*package, name, self.records[*package].as_bytes(), directory)
+                self.file(self.records[*package].as_bytes(), false, directory, name)
             }
         }
     }
@@ -313,7 +319,7 @@ impl<'a> Writer<'a> {
         Ok(EnvironmentEntryKind::Private { package: name.clone() })
     }
 
-    /// A file of `.dist-info` that is the same in many environments.
+    /// One of [`SHARED_FILES`].
     fn shared_file(
         &self,
         package: usize,
