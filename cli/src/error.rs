@@ -265,6 +265,9 @@ fn environment_failure(error: &EnvironmentError) -> Failure {
         EnvironmentError::Destination { .. } | EnvironmentError::MountPoint { .. } => {
             failure.hint("name another place: --venv DIR")
         }
+        EnvironmentError::MountInside { .. } => {
+            failure.hint("unmount that and repeat the command, or name another place: --venv DIR")
+        }
         _ => failure.hint("the old environment is untouched; mend the cause and repeat the command"),
     }
 }

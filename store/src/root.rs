@@ -1,5 +1,6 @@
 //! Roots: what keeps objects alive when no process runs.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use crate::db;
 use crate::error::{IoContext, StoreError};
-use crate::gc::moved;
+use crate::gc::{known_places, moved};
 use crate::registry;
 use crate::store::Store;
 
@@ -88,6 +89,16 @@ impl Store {
         Ok(found.map(|(_, root)| root))
     }
 
+    /// Whether there is a root of this kind and name that names exactly `objects`.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn root_holds(&self, kind: RootKind, name: &str, objects: &[ObjectId]) -> Result<bool, StoreError> {
+        let wanted: HashSet<ObjectId> = objects.iter().copied().collect();
+        let held = self.database.read("look up a root", |db| db::root::objects(db, kind, name))?;
+        Ok(held.is_some_and(|held| held == wanted))
+    }
+
     /// Sets a root on `objects`; the one of the same kind and name is replaced. On return it survives a power cut.
     ///
     /// # Errors
@@ -128,8 +139,10 @@ impl Store {
         if new.kind != RootKind::Environment || is_taken {
             return Ok(None);
         }
-        let known = self.database.read("find a root", |db| db::root::find(db, new.kind, &new.name))?;
-        Ok(known.and_then(|(row, old)| moved::find(&old.location).map(|to| (row, old, to))))
+        let found = self.database.read("find a root", |db| db::root::find(db, new.kind, &new.name))?;
+        let Some((row, old)) = found else { return Ok(None) };
+        let known = known_places(self.roots()?.iter());
+        Ok(moved::find(&old.location, &known).map(|to| (row, old, to)))
     }
 
     /// Removes a root. Returns whether there was one.

@@ -20,14 +20,14 @@ const NOT_POSSIBLE: i32 = 77;
 const FUSE_SERVER: &str = include_str!("../data/fuse_server.py");
 
 /// A command in a mount namespace of its own, as root there: what is mounted goes with it.
-fn with_own_mounts(env: &TestEnv, program: &str) -> Command {
+pub(crate) fn with_own_mounts(env: &TestEnv, program: &str) -> Command {
     let mut command = env.program("unshare");
     command.args(if host::is_root() { &["-m"][..] } else { &["-rm"] }).arg(program);
     command
 }
 
 /// Runs it; `None`, and a line that says so, where the machine does not allow it.
-fn if_possible(env: &TestEnv, command: Command, what: &str) -> Option<Output> {
+pub(crate) fn if_possible(env: &TestEnv, command: Command, what: &str) -> Option<Output> {
     let output = env.finish(command);
     let is_refused = output.code == NOT_POSSIBLE || output.stderr.starts_with("unshare:");
     if is_refused {
@@ -37,7 +37,7 @@ fn if_possible(env: &TestEnv, command: Command, what: &str) -> Option<Output> {
 }
 
 /// Nothing of another process's mounts is seen here; that none is left is seen in the list of this one.
-fn assert_no_mounts_left(env: &TestEnv) {
+pub(crate) fn assert_no_mounts_left(env: &TestEnv) {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(&*env.base().to_string_lossy()), "{mounts}");
 }

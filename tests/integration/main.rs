@@ -10,6 +10,7 @@ mod commands;
 mod detach;
 mod environments;
 mod environments_moved;
+mod environments_safety;
 mod evil_archives;
 mod faults;
 mod forgotten;

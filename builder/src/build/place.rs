@@ -322,6 +322,7 @@ impl<'a> BuildPlace<'a> {
             replace: Replace::Ours,
             scripts_prefix: Some(seen_as),
             link_farm: None,
+            cancel: None,
         };
         realize_environment(&request)
             .map(drop)

@@ -34,6 +34,17 @@ pub enum EnvironmentError {
         /// The refusal of the operating system.
         source: io::Error,
     },
+    /// Something is mounted inside the environment.
+    #[error("`{}` can't be replaced because something is mounted in it, at `{}`", path.display(), mount.display())]
+    MountInside {
+        /// The destination of the request.
+        path: PathBuf,
+        /// Where.
+        mount: PathBuf,
+    },
+    /// It was told to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// One project was asked for twice.
     #[error("`{0}` is in the request more than once")]
     Duplicate(PackageName),

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, geteuid, linkat, symlinkat, unlinkat};
 use pip_accel_schema::store_path::ObjectId;
 
 /// Longest name of a directory entry.
@@ -28,6 +28,12 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// Characters of the hash of the place that an object's links lead to.
 const PLACE_HASH_LEN: usize = 8;
+
+/// Permissions of the files: nobody writes to them, whatever the process's mask.
+const FILE_MODE: u32 = 0o444;
+
+/// The permissions in a file's mode.
+const MODE_BITS: u32 = 0o7777;
 
 const OPEN_DIRECTORY: OFlag =
     OFlag::O_DIRECTORY.union(OFlag::O_RDONLY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -88,13 +94,8 @@ impl Farm {
     pub(super) fn file(&self, plot: Plot<'_>, kind: &str, content: &[u8], place: (BorrowedFd<'_>, &str)) -> bool {
         let Some(object) = self.enter(plot) else { return false };
         let name = format!("{kind}-{}", blake3::hash(content).to_hex());
-        let link = || linkat(object, name.as_str(), place.0, place.1, AtFlags::empty());
-        // Every package has an empty `REQUESTED`, and no power failure takes anything away from that.
-        if content.is_empty() && link().is_ok() {
-            return true;
-        }
         let made = if holds(object, &name, content) { Ok(()) } else { write(object, &name, content) };
-        self.note(made.and_then(|()| link()))
+        self.note(made.and_then(|()| linkat(object, name.as_str(), place.0, place.1, AtFlags::empty())))
     }
 
     /// The directory of an object, created when absent.
@@ -130,10 +131,15 @@ impl Farm {
     }
 }
 
-/// Whether the file has this content: a power failure may have taken it.
+/// Whether the file has this content, and nobody but this user may change that: a power failure may have taken it, and a
+/// `chmod -R` or `chown -R` over an environment reaches it.
 fn holds(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> bool {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let Ok(file) = openat(directory, name, flags, Mode::empty()) else { return false };
+    let is_ours = |status: FileStat| status.st_mode & MODE_BITS == FILE_MODE && status.st_uid == geteuid().as_raw();
+    if !fstat(&file).is_ok_and(is_ours) {
+        return false;
+    }
     let mut buffer = vec![0; content.len() + 1];
     File::from(file).read(&mut buffer).is_ok_and(|length| buffer[..length] == *content)
 }
@@ -142,7 +148,7 @@ fn holds(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> bool {
 fn write(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> nix::Result<()> {
     let temporary = format!(".{:016x}", RandomState::new().hash_one(name));
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = openat(directory, temporary.as_str(), flags, Mode::from_bits_truncate(0o444))?;
+    let file = openat(directory, temporary.as_str(), flags, Mode::from_bits_truncate(FILE_MODE))?;
     if let Err(error) = File::from(file).write_all(content) {
         let _ = unlinkat(directory, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         return Err(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));

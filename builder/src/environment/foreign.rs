@@ -1,8 +1,10 @@
 //! Entries of an old environment that nobody here made: someone ran pip in it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -61,15 +63,30 @@ pub(super) fn keep(old: BorrowedFd<'_>, new: BorrowedFd<'_>, path: &str) -> io::
     let mut components = path.split('/').peekable();
     while let Some(component) = components.next() {
         if components.peek().is_none() {
-            return carry(old.as_fd(), new.as_fd(), component);
+            return carry_named(old.as_fd(), new.as_fd(), component);
         }
         old = openat(&old, component, OPEN_DIRECTORY, Mode::empty())?;
-        match folder(new.as_fd(), component)? {
+        match folder(new.as_fd(), OsStr::new(component))? {
             Some(child) => new = child,
             None => return Ok(false),
         }
     }
     Ok(false)
+}
+
+/// Carries what is called `name`, where a name that is not UTF-8 is known by what is left of it.
+fn carry_named(old: BorrowedFd<'_>, new: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    if !name.contains(char::REPLACEMENT_CHARACTER) {
+        return carry(old, new, OsStr::new(name));
+    }
+    let mut complete = true;
+    for entry in Dir::openat(old, ".", OPEN_DIRECTORY, Mode::empty())?.iter() {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy() == name {
+            complete &= carry(old, new, OsStr::from_bytes(entry.file_name().to_bytes()))?;
+        }
+    }
+    Ok(complete)
 }
 
 /// Links what stands at `path` of the old environment into the folder `new`, under its last component, all of it.
@@ -78,11 +95,11 @@ pub(super) fn keep(old: BorrowedFd<'_>, new: BorrowedFd<'_>, path: &str) -> io::
 pub(super) fn carry_over(old: BorrowedFd<'_>, path: &str, new: BorrowedFd<'_>) -> io::Result<bool> {
     let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
     let folder = openat(old, folder, OPEN_DIRECTORY, Mode::empty())?;
-    carry(folder.as_fd(), new, name)
+    carry(folder.as_fd(), new, OsStr::new(name))
 }
 
 /// The folder `name`, created where there is nothing; `None` when something else is there.
-fn folder(parent: BorrowedFd<'_>, name: &str) -> nix::Result<Option<OwnedFd>> {
+fn folder(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<Option<OwnedFd>> {
     match mkdirat(parent, name, Mode::from_bits_truncate(0o777)) {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(error) => return Err(error),
@@ -94,7 +111,7 @@ fn folder(parent: BorrowedFd<'_>, name: &str) -> nix::Result<Option<OwnedFd>> {
     }
 }
 
-fn carry(old: BorrowedFd<'_>, new: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+fn carry(old: BorrowedFd<'_>, new: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
     let status = fstatat(old, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
     if kind == SFlag::S_IFDIR {
@@ -104,10 +121,9 @@ fn carry(old: BorrowedFd<'_>, new: BorrowedFd<'_>, name: &str) -> io::Result<boo
         let mut complete = true;
         for entry in listing.iter() {
             let entry = entry?;
-            match entry.file_name().to_str() {
-                Ok("." | "..") => {}
-                Ok(name) => complete &= carry(below.as_fd(), child.as_fd(), name)?,
-                Err(_) => complete = false,
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                complete &= carry(below.as_fd(), child.as_fd(), name)?;
             }
         }
         return Ok(complete);

@@ -23,6 +23,7 @@ mod farm;
 mod foreign;
 mod generations;
 mod merge;
+mod mounts;
 mod objects;
 mod place;
 mod private;
@@ -46,7 +47,7 @@ pub use check::{
 };
 pub use error::EnvironmentError;
 pub use generations::{direct_url_of, read_generations, write_generations};
-pub use realize::realize_environment;
+pub use realize::{check_place, realize_environment};
 pub use request::{
     ActivationTemplate, CopyReason, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused,
     Replace,

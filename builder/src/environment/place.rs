@@ -9,9 +9,11 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, fstatat};
+use nix::unistd::AccessFlags;
 use pip_accel_schema::environment::ENVIRONMENT_MANIFEST_FILE;
 
 use super::error::EnvironmentError;
+use super::mounts;
 use super::remove::remove_tree;
 use super::request::Replace;
 use super::write::create_directory;
@@ -62,27 +64,53 @@ pub(super) struct Place {
 impl Place {
     /// Finds the place of `destination`, and creates the directories above it.
     pub(super) fn find(destination: &Path) -> Result<Self, EnvironmentError> {
-        let refuse = |reason| EnvironmentError::Destination { path: destination.to_owned(), reason };
-        check_text(destination).map_err(refuse)?;
-        let real = if destination.is_symlink() {
-            destination.canonicalize().map_err(|_| refuse("is a symbolic link that leads nowhere"))?
-        } else {
-            destination.to_owned()
-        };
-        let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
-            return Err(refuse("is the root of the file system"));
-        };
-        let missing: Vec<&Path> = parent.ancestors().take_while(|path| !path.exists()).collect();
+        let (parent, name) = locate(destination)?;
         let mut created = Vec::new();
-        for path in missing.into_iter().rev() {
+        for path in missing_folders(&parent).into_iter().rev() {
             std::fs::create_dir(path).map_err(EnvironmentError::io("create the folder", path))?;
             created.push(path.to_owned());
         }
+        Self::open(destination, parent, name, created)
+    }
+
+    /// Whether an environment could be put at `destination`, as far as that can be told without changing anything.
+    pub(super) fn check(destination: &Path, replace: Replace) -> Result<(), EnvironmentError> {
+        let (parent, name) = locate(destination)?;
+        let missing = missing_folders(&parent);
+        let existing = missing.last().and_then(|path| path.parent()).unwrap_or(&parent);
+        let first = missing.last().copied().unwrap_or(destination);
+        if !existing.is_dir() {
+            return Err(EnvironmentError::io("create the folder", first)(Errno::ENOTDIR));
+        }
+        nix::unistd::eaccess(existing, AccessFlags::W_OK | AccessFlags::X_OK)
+            .map_err(EnvironmentError::io("create the folder", first))?;
+        if !missing.is_empty() {
+            return Ok(());
+        }
+        let place = Self::open(destination, parent, name, Vec::new())?;
+        let occupant = place.occupant(replace)?;
+        place.refuse_mounts(&occupant)
+    }
+
+    fn open(given: &Path, parent: PathBuf, name: OsString, created: Vec<PathBuf>) -> Result<Self, EnvironmentError> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let parent_descriptor =
-            nix::fcntl::open(parent, flags, Mode::empty()).map_err(EnvironmentError::io("open", parent))?;
-        let (parent, name) = (parent.to_owned(), name.to_owned());
-        Ok(Self { given: destination.to_owned(), parent, parent_descriptor, name, created })
+            nix::fcntl::open(&parent, flags, Mode::empty()).map_err(EnvironmentError::io("open", &parent))?;
+        Ok(Self { given: given.to_owned(), parent, parent_descriptor, name, created })
+    }
+
+    /// Refuses to replace what is a mount point, or has one in it: what is mounted is not the environment's.
+    pub(super) fn refuse_mounts(&self, occupant: &Occupant) -> Result<(), EnvironmentError> {
+        if matches!(occupant, Occupant::Absent) {
+            return Ok(());
+        }
+        let place = self.resolved()?;
+        let path = self.given.clone();
+        match mounts::outermost(&place) {
+            None => Ok(()),
+            Some(mount) if mount == place => Err(EnvironmentError::MountPoint { path, source: Errno::EBUSY.into() }),
+            Some(mount) => Err(EnvironmentError::MountInside { path, mount }),
+        }
     }
 
     /// Its path without links, by which it is known wherever it is named from.
@@ -204,6 +232,26 @@ impl Place {
             }
         }
     }
+}
+
+/// The directory that `destination` is in, and its name there; a link at its end is followed.
+fn locate(destination: &Path) -> Result<(PathBuf, OsString), EnvironmentError> {
+    let refuse = |reason| EnvironmentError::Destination { path: destination.to_owned(), reason };
+    check_text(destination).map_err(refuse)?;
+    let real = if destination.is_symlink() {
+        destination.canonicalize().map_err(|_| refuse("is a symbolic link that leads nowhere"))?
+    } else {
+        destination.to_owned()
+    };
+    match (real.parent(), real.file_name()) {
+        (Some(parent), Some(name)) => Ok((parent.to_owned(), name.to_owned())),
+        _ => Err(refuse("is the root of the file system")),
+    }
+}
+
+/// Those of `folder` and the folders above it that are not there, innermost first.
+fn missing_folders(folder: &Path) -> Vec<&Path> {
+    folder.ancestors().take_while(|path| !path.exists()).collect()
 }
 
 /// Whether a destination can be written into scripts and search paths.

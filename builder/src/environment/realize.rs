@@ -12,6 +12,8 @@ use pip_accel_schema::generation::{GENERATIONS_FILE, Generations};
 use pip_accel_schema::manifest::EntryPath;
 use pip_accel_schema::name::PackageName;
 
+use crate::cancel::CancelToken;
+
 use super::activation::Values;
 use super::check::{inspect, read_manifest};
 use super::error::EnvironmentError;
@@ -22,7 +24,7 @@ use super::objects::ObjectDirectories;
 use super::place::{Occupant, Place, Staging};
 use super::private::Previous;
 use super::remove::remove_tree;
-use super::request::{EnvironmentRequest, PackageTree, Realized};
+use super::request::{EnvironmentRequest, PackageTree, Realized, Replace};
 use super::script;
 use super::skeleton::{add_links_hook, headers_folder, skeleton, utf8};
 use super::write::{Context, Written, create_file, write_tree};
@@ -44,12 +46,21 @@ pub fn realize_environment(request: &EnvironmentRequest<'_>) -> Result<Realized,
     result
 }
 
+/// Whether an environment could be put at `destination`, as far as that can be told before it is made. Changes nothing.
+///
+/// # Errors
+/// What [`realize_environment`] would refuse for what stands there.
+pub fn check_place(destination: &Path, replace: Replace) -> Result<(), EnvironmentError> {
+    Place::check(destination, replace)
+}
+
 fn realize_at(
     request: &EnvironmentRequest<'_>,
     packages: &[PackageTree<'_>],
     place: &Place,
 ) -> Result<Realized, EnvironmentError> {
     let occupant = place.occupant(request.replace)?;
+    place.refuse_mounts(&occupant)?;
     let destination = utf8(request.scripts_prefix.unwrap_or(request.destination))?.trim_end_matches('/');
     let name = destination.rsplit('/').next().unwrap_or_default();
     let prompt: String =
@@ -93,6 +104,7 @@ fn realize_at(
         site_packages: &request.python.site_packages,
         link_farm: request.link_farm,
         previous: previous.as_ref(),
+        cancel: request.cancel,
     };
     let Written { entries, files } = write_tree(&context, &root, staging.directory(), staging.path())?;
     let mut manifest = new_manifest(request, packages)?;
@@ -109,10 +121,17 @@ fn realize_at(
         let lost = previous.carry_rest(staging.directory(), &manifest.entries);
         foreign_lost.extend(lost.map_err(EnvironmentError::io("keep private files of", request.destination))?);
     }
+    // After this step there is no way back, and what is left to do is short.
+    go_on(request.cancel)?;
     let replaced = matches!(occupant, Occupant::Environment { .. });
     let swapped = staging.install(occupant, request.replace)?;
     let leftover = swapped.old.filter(|old| !is_removed(old));
     Ok(Realized { manifest, clashes, refused, foreign, foreign_lost, replaced, leftover, files })
+}
+
+/// An error once the work is to stop.
+pub(super) fn go_on(cancel: Option<&CancelToken>) -> Result<(), EnvironmentError> {
+    if cancel.is_some_and(CancelToken::is_cancelled) { Err(EnvironmentError::Interrupted) } else { Ok(()) }
 }
 
 fn is_removed(old: &Path) -> bool {

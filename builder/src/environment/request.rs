@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cancel::CancelToken;
 use nix::errno::Errno;
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::environment::{Clash, EnvironmentManifest, LinkMode, PackageLink};
@@ -103,6 +104,8 @@ pub struct EnvironmentRequest<'a> {
     /// Only its speed depends on it, and only where it is on the destination's file system. It gets one directory for
     /// each object, whose name begins with the object's id; each may be deleted at any time, best with its object.
     pub link_farm: Option<&'a Path>,
+    /// Looked at between the steps until the swap; without it nothing stops the work.
+    pub cancel: Option<&'a CancelToken>,
 }
 
 /// A file of a package that gave way to a file which the environment itself needs (`bin/python`, `pyvenv.cfg` …).

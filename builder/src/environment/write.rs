@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -19,11 +20,14 @@ use pip_accel_schema::environment::{EnvironmentEntry, EnvironmentEntryKind, Link
 use pip_accel_schema::link_plan::SITE_FOLDER;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
+use crate::cancel::CancelToken;
+
 use super::error::EnvironmentError;
 use super::farm::{Farm, Plot};
 use super::merge::{Children, Leaf, Node, Own};
 use super::objects::ObjectDirectories;
 use super::private::{Previous, PrivateCopy, files_below};
+use super::realize::go_on;
 use super::record::{self, Recorded};
 use super::reflink::clone_file;
 use super::request::{CopyReason, FileCounts, PackageTree};
@@ -43,6 +47,7 @@ pub(super) struct Context<'a> {
     pub(super) link_farm: Option<&'a Path>,
     /// Private copies of an old environment that are kept.
     pub(super) previous: Option<&'a Previous>,
+    pub(super) cancel: Option<&'a CancelToken>,
 }
 
 impl Context<'_> {
@@ -167,6 +172,10 @@ fn push_component(path: &mut String, name: &str) -> usize {
     length
 }
 
+/// Files of `.dist-info` whose content is the same in every environment. What differs is never shared: a hard link has
+/// one owner and one content, and an installer of one environment would write into all.
+const SHARED_FILES: [&str; 2] = ["INSTALLER", "REQUESTED"];
+
 struct Writer<'a> {
     context: &'a Context<'a>,
     records: &'a [String],
@@ -223,6 +232,7 @@ impl<'a> Writer<'a> {
         children: &Children<'_>,
         directory: BorrowedFd<'_>,
     ) -> Result<(), EnvironmentError> {
+        go_on(self.context.cancel)?;
         let length = push_component(&mut self.path, name);
         self.push(EnvironmentEntryKind::Directory);
         let child = create_directory(directory, name).map_err(|error| self.error("create the folder", error))?;
@@ -276,7 +286,9 @@ impl<'a> Writer<'a> {
                 let rewritten = script::with_shebang(&content, context.shebang).map_or(Cow::Owned(content), Cow::Owned);
                 self.file(&rewritten, true, directory, name)
             }
-            Leaf::Own { package: Some(package), own: Own::File { content, executable: false } } => {
+            Leaf::Own { package: Some(package), own: Own::File { content, executable: false } }
+                if SHARED_FILES.contains(&name) =>
+            {
                 self.shared_file(*package, name, content, directory)
             }
             Leaf::Own { own: Own::File { content, executable }, .. } => {
@@ -287,7 +299,7 @@ impl<'a> Writer<'a> {
                 self.copy(LinkMode::Copy, &PathBuf::from(source), directory, name)
             }
             Leaf::Own { own: Own::Record(package), .. } => {
-                self.shared_file(*package, name, self.records[*package].as_bytes(), directory)
+                self.file(self.records[*package].as_bytes(), false, directory, name)
             }
         }
     }
@@ -307,7 +319,7 @@ impl<'a> Writer<'a> {
         Ok(EnvironmentEntryKind::Private { package: name.clone() })
     }
 
-    /// A file of `.dist-info` that is the same in many environments.
+    /// One of [`SHARED_FILES`].
     fn shared_file(
         &self,
         package: usize,
@@ -412,7 +424,7 @@ pub(super) fn create_directory(parent: BorrowedFd<'_>, name: &str) -> nix::Resul
 }
 
 /// Creates a file that is not there yet, with the usual mode less the process's mask.
-pub(super) fn create_file(parent: BorrowedFd<'_>, name: &str, executable: bool) -> io::Result<File> {
+pub(super) fn create_file<P: NixPath + ?Sized>(parent: BorrowedFd<'_>, name: &P, executable: bool) -> io::Result<File> {
     let mode = Mode::from_bits_truncate(if executable { 0o777 } else { 0o666 });
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     Ok(File::from(openat(parent, name, flags, mode)?))

@@ -155,6 +155,7 @@ fn make_anew(
         replace: Replace::Ours,
         scripts_prefix: None,
         link_farm: farm.as_deref(),
+        cancel: None,
     })?;
     Ok(realized.manifest)
 }

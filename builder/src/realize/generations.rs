@@ -241,7 +241,7 @@ pub fn rollback(
         reattach: request.reattach,
         generations: request.generations,
     };
-    let linker = Linker { store, lease: &lease, python };
+    let linker = Linker { store, lease: &lease, python, cancel: None };
     let realized = link(&linker, &realize, (generation.request, Step::BackTo(generation.number)), &obtained)?;
     Ok(RollbackReport { from: generations.current, to: generation.number, realized })
 }

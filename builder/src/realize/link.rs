@@ -14,7 +14,8 @@ use super::error::RealizeError;
 use super::generations::{self, History, Step};
 use super::profile::Phases;
 use super::{RealizeReport, RealizeRequest, detach, environment_python};
-use crate::environment::{self, EnvironmentRequest, PackageTree};
+use crate::cancel::CancelToken;
+use crate::environment::{self, EnvironmentError, EnvironmentRequest, PackageTree};
 use crate::python::interpreter::PythonInstallation;
 use crate::session::Session;
 
@@ -23,11 +24,13 @@ pub(super) struct Linker<'a> {
     pub(super) store: &'a Arc<Store>,
     pub(super) lease: &'a Lease,
     pub(super) python: &'a PythonInstallation,
+    /// What ends the work early, where somebody listens for it.
+    pub(super) cancel: Option<&'a CancelToken>,
 }
 
 impl<'a> Linker<'a> {
     pub(super) fn of(session: &'a Session) -> Self {
-        Self { store: &session.store, lease: &session.lease, python: &session.python }
+        Self { store: &session.store, lease: &session.lease, python: &session.python, cancel: Some(&session.cancel) }
     }
 }
 
@@ -60,7 +63,8 @@ pub(super) fn link(
         scripts_prefix: None,
         link_farm: farm.as_deref(),
         generations: history.next.as_ref(),
-        replace: if request.replace { environment::Replace::Virtualenv } else { environment::Replace::Ours },
+        replace: replace(request),
+        cancel: linker.cancel,
     })
     .map_err(|error| {
         // The root goes back to what it was; a store that fails here too keeps more than it must, never less.
@@ -72,7 +76,10 @@ pub(super) fn link(
         if let Err(error) = undone {
             tracing::warn!(%error, "the root of an environment that could not be made was left behind");
         }
-        RealizeError::Environment(error)
+        match error {
+            EnvironmentError::Interrupted => RealizeError::Interrupted,
+            error => RealizeError::Environment(error),
+        }
     })?;
     let after = united(&[&ids, &history.kept]);
     // Setting a root waits for the disk. Where the old environment is kept as a generation, nothing has to go.
@@ -137,6 +144,11 @@ fn united(lists: &[&[ObjectId]]) -> Vec<ObjectId> {
     all.into_iter().collect()
 }
 
+/// What a request may take away.
+pub(super) fn replace(request: &RealizeRequest) -> environment::Replace {
+    if request.replace { environment::Replace::Virtualenv } else { environment::Replace::Ours }
+}
+
 /// The root of the environment that a request makes.
 pub(super) fn environment_root(request: &RealizeRequest) -> NewRoot {
     let location = without_links(&request.destination);
@@ -144,7 +156,7 @@ pub(super) fn environment_root(request: &RealizeRequest) -> NewRoot {
 }
 
 /// The path that will still mean this place when a link above it is pointed elsewhere (`current` → `release-2`).
-fn without_links(path: &Path) -> PathBuf {
+pub(super) fn without_links(path: &Path) -> PathBuf {
     match (path.canonicalize(), path.parent(), path.file_name()) {
         (Ok(path), _, _) => path,
         (Err(_), Some(parent), Some(name)) => without_links(parent).join(name),

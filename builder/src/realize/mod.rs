@@ -15,6 +15,7 @@ pub mod engine;
 pub mod error;
 mod fetch;
 pub mod generations;
+mod interrupt;
 mod keep;
 mod link;
 mod permits;
@@ -53,7 +54,8 @@ use crate::session::Session;
 use engine::{Engine, How, Obtained, Purpose};
 use error::{ObtainError, RealizeError};
 use generations::Step;
-use link::{Linker, environment_root, link};
+use interrupt::Listener;
+use link::{Linker, environment_root, link, replace, without_links};
 use profile::Phases;
 
 /// What the user asks for besides the lock.
@@ -148,6 +150,10 @@ pub fn realize(
         let root = session.store.root().to_owned();
         return Err(StoreError::ReadOnly { root, action: "keep what an environment needs" }.into());
     }
+    // Until here a signal ends the process, which has nothing to put in order yet.
+    let _interrupts = Listener::start(&session.cancel).map_err(RealizeError::Runtime)?;
+    // Before anything is fetched or built for a place that can't be had.
+    environment::check_place(&request.destination, replace(request)).map_err(RealizeError::Environment)?;
     let plan = Plan::make(session, lock)?;
     let planned = Instant::now();
     let engine = Engine::new(session, lock.build_locks.clone(), Purpose::Build);
@@ -169,9 +175,10 @@ pub fn realize(
     Ok(report)
 }
 
-/// Waits until no other process works on the environment at `destination`.
+/// Waits until no other process works on the environment at `destination`, by whatever path it names it.
 fn take_turn(store: &Store, destination: &Path, report: &dyn Fn(Event)) -> Result<KeyLock, StoreError> {
-    store.lock(&format!("environment {}", destination.display()), &mut |owner| {
+    let place = without_links(destination);
+    store.lock(&format!("environment {}", place.display()), &mut |owner| {
         let what = format!("{}, held by process {} ({})", destination.display(), owner.pid, owner.command);
         report(Event::Waiting { what });
     })
@@ -208,13 +215,14 @@ fn already_there(
     if !status.is_intact() || (!status.foreign.is_empty() && !request.keep_foreign) {
         return Ok(None);
     }
-    // Setting a root waits for the disk; one that is there was set for this manifest.
+    // Setting a root waits for the disk. One that is there may be that of another environment, if this one was put back.
     let root = environment_root(request);
     let can_write = session.store.access() == Access::ReadWrite;
-    if can_write && session.store.root_named(root.kind, &root.name)?.is_none() {
-        let earlier = generations::kept_objects(&request.destination);
-        let found = session.lease.take(&earlier)?.into_iter().flatten().map(|object| object.id);
-        session.store.put_root(root, &ids.iter().copied().chain(found).collect::<Vec<_>>())?;
+    let earlier = generations::kept_objects(&request.destination);
+    let found = session.lease.take(&earlier)?.into_iter().flatten().map(|object| object.id);
+    let held: Vec<ObjectId> = ids.iter().copied().chain(found).collect();
+    if can_write && !session.store.root_holds(root.kind, &root.name, &held)? {
+        session.store.put_root(root, &held)?;
     }
     Ok(Some(RealizeReport {
         packages: ids.len(),
@@ -252,30 +260,11 @@ pub(crate) fn run<T>(session: &Session, work: impl Future<Output = T>) -> Result
         .enable_all()
         .build()
         .map_err(RealizeError::Runtime)?;
-    let result = runtime.block_on(async {
-        let interrupts = tokio::spawn(cancel_on_signal(session.cancel.clone()));
-        let result = work.await;
-        interrupts.abort();
-        result
-    });
+    let _interrupts = Listener::start(&session.cancel).map_err(RealizeError::Runtime)?;
+    let result = runtime.block_on(work);
     // Threads that wait for another process's lock can't be stopped; the process ends soon and takes them along.
     runtime.shutdown_background();
     Ok(result)
-}
-
-async fn cancel_on_signal(cancel: crate::cancel::CancelToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        cancel.interrupt();
-    }
 }
 
 async fn obtain_missing(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {

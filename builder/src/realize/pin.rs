@@ -28,7 +28,7 @@ pub struct Pin {
     pub name: PackageName,
     /// The version; unknown for a direct sdist whose name doesn't tell.
     pub version: Option<PackageVersion>,
-    /// Allowed files, sorted; never empty.
+    /// Allowed files, sorted; empty when no lock says which (`build NAME==VERSION`).
     pub hashes: Vec<Sha256Digest>,
     /// The file, when the lock names it.
     pub direct: Option<DirectFile>,

@@ -21,7 +21,7 @@ use crate::settings::Value;
 enum Keeping {
     /// A root keeps its objects.
     Kept,
-    /// It was moved, and its root was set at the new place just now.
+    /// It was moved here, and its root was set just now.
     Registered,
     /// No root keeps its objects; the next collection may take them.
     Unkept,
@@ -95,18 +95,19 @@ fn keeping(
     if !store.missing(&ids)?.is_empty() {
         return Ok(Keeping::ObjectsGone);
     }
-    let is_root = |root: &pip_accel_store::Root| root.kind == RootKind::Environment && root.location == place;
-    if store.roots()?.iter().any(is_root) {
-        return Ok(Keeping::Kept);
-    }
-    // A root that its user removed is not set again behind his back.
-    let (true, Ok(store)) = (is_elsewhere, context.open(&settings, Access::ReadWrite)) else {
-        return Ok(Keeping::Unkept);
-    };
     let name = place.to_string_lossy().into_owned();
     let earlier = kept_objects(&place);
     let gone = store.missing(&earlier)?;
     let all: Vec<ObjectId> = ids.into_iter().chain(earlier.into_iter().filter(|id| !gone.contains(id))).collect();
+    if store.root_holds(RootKind::Environment, &name, &all)? {
+        return Ok(Keeping::Kept);
+    }
+    // A root that its user removed is not set again behind his back; one that is there is that of an environment which
+    // stood here before.
+    let is_moved = is_elsewhere || store.root_named(RootKind::Environment, &name)?.is_some();
+    let (true, Ok(store)) = (is_moved, context.open(&settings, Access::ReadWrite)) else {
+        return Ok(Keeping::Unkept);
+    };
     match store.put_root(NewRoot { kind: RootKind::Environment, name, location: place }, &all) {
         Ok(()) => Ok(Keeping::Registered),
         Err(StoreError::MissingObject(_)) => Ok(Keeping::ObjectsGone),

@@ -1,5 +1,6 @@
 //! Rows of `root` and `root_object`.
 
+use std::collections::HashSet;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,23 @@ pub(crate) fn find(connection: &Connection, kind: RootKind, name: &str) -> Resul
     let mut statement = connection.prepare_cached(SQL)?;
     let mut rows = statement.query(params![kind.as_str(), name])?;
     rows.next()?.map(root_of_row).transpose()
+}
+
+/// What the root of this kind and name names; `None` when there is none.
+pub(crate) fn objects(
+    connection: &Connection,
+    kind: RootKind,
+    name: &str,
+) -> Result<Option<HashSet<ObjectId>>, Failure> {
+    const SQL: &str = "SELECT o.hash FROM root_object k JOIN object o ON o.id = k.object WHERE k.root = ?1";
+    let Some((row, _)) = find(connection, kind, name)? else { return Ok(None) };
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query([row])?;
+    let mut objects = HashSet::new();
+    while let Some(row) = rows.next()? {
+        objects.extend(ObjectId::from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?));
+    }
+    Ok(Some(objects))
 }
 
 pub(crate) fn all(connection: &Connection) -> Result<Vec<FoundRoot>, Failure> {

@@ -164,10 +164,11 @@ impl Store {
 
     pub(crate) fn examine_roots(&self, policy: &GcPolicy) -> Result<Vec<Examined>, GcError> {
         let roots = self.database.read("list the roots", db::root::all)?;
+        let known = roots::known_places(roots.iter().map(|(_, root)| root));
         roots
-            .into_iter()
+            .into_par_iter()
             .map(|(row, root)| {
-                let state = roots::examine(&root, policy, self.now())?;
+                let state = roots::examine(&root, &known, policy, self.now())?;
                 Ok(((row, root), state))
             })
             .collect()
@@ -190,6 +191,14 @@ impl Store {
             if alive {
                 leased.push(row);
             }
+        }
+        // What environments need keeps like a lease does; what they name that is not there keeps nothing.
+        let needed = examined.iter().filter_map(|(_, state)| match state {
+            RootState::Live { needs } | RootState::Moved { needs, .. } => Some(needs),
+            RootState::Kept(_) | RootState::Dead(_) => None,
+        });
+        for id in needed.flatten().collect::<HashSet<_>>() {
+            leased.extend(db::object::find_any_state(db, id)?.map(|found| found.row));
         }
         let objects = db::graph::objects(db)?;
         let graph = Graph {
@@ -223,8 +232,8 @@ impl Store {
             for ((row, root), state) in &examined {
                 match state {
                     RootState::Dead(_) => db::root::remove_row(db, *row)?,
-                    RootState::Moved(to) => db::root::follow(db, *row, root, to)?,
-                    RootState::Live | RootState::Kept(_) => {}
+                    RootState::Moved { to, .. } => db::root::follow(db, *row, root, to)?,
+                    RootState::Live { .. } | RootState::Kept(_) => {}
                 }
             }
             let rows: Vec<RowId> = going.iter().map(|dead| dead.row).collect();
@@ -294,14 +303,16 @@ fn confirm(
     let before: HashMap<RowId, (&Root, &RootState)> =
         examined.iter().map(|((row, root), state)| (*row, (root, state))).collect();
     let mut confirmed = Vec::new();
-    for (row, root) in db::root::all(db)? {
+    let roots = db::root::all(db)?;
+    let places = roots::known_places(roots.iter().map(|(_, root)| root));
+    for (row, root) in roots {
         let state = match before.get(&row) {
-            Some((known, RootState::Dead(_))) if **known == root => match roots::examine(&root, policy, now) {
+            Some((known, RootState::Dead(_))) if **known == root => match roots::examine(&root, &places, policy, now) {
                 Ok(state) => state,
                 Err(error) => return Ok(Err(error)),
             },
             Some((known, state)) if **known == root => (*state).clone(),
-            _ => RootState::Live,
+            _ => RootState::Live { needs: Vec::new() },
         };
         confirmed.push(((row, root), state));
     }
@@ -326,8 +337,8 @@ fn describe(db: &Connection, decision: &Decision, going: &[Dead], examined: &[Ex
     };
     for ((_, root), state) in examined {
         match state {
-            RootState::Live => {}
-            RootState::Moved(to) => plan.moved_roots.push(MovedRoot { root: root.clone(), to: to.clone() }),
+            RootState::Live { .. } => {}
+            RootState::Moved { to, .. } => plan.moved_roots.push(MovedRoot { root: root.clone(), to: to.clone() }),
             RootState::Dead(reason) => plan.dead_roots.push(DeadRoot { root: root.clone(), reason: *reason }),
             RootState::Kept(reason) => plan.kept_roots.push(KeptRoot { root: root.clone(), reason: *reason }),
         }

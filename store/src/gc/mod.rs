@@ -19,6 +19,7 @@
 
 mod apply;
 mod choose;
+mod environment;
 pub(crate) mod graph;
 pub(crate) mod moved;
 mod plan;
@@ -38,7 +39,7 @@ use crate::root::{Root, RootKind};
 
 pub(crate) use apply::Examined;
 pub(crate) use reserve::renew_reserve;
-pub(crate) use roots::RootState;
+pub(crate) use roots::{RootState, known_places};
 pub(crate) use trash::delete_trashed;
 
 /// Objects that were registered less than this many seconds ago are not dead, unless the policy says otherwise.

@@ -3,25 +3,27 @@
 //! Only the two places that a rename leads to most are looked at: beside the old one, and below the folders beside the
 //! one above. An environment is known by the place that its manifest names. Whatever can't be read is not one.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::collections::HashSet;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use pip_accel_schema::environment::ENVIRONMENT_MANIFEST_FILE;
 
+use super::environment;
+
 /// Entries of one folder that are looked at: a few milliseconds. More have the homes of thousands of users, not projects.
 const NEIGHBOURS_MAX: usize = 2000;
 
-/// Longest manifest that is read, in bytes; that of a hundred packages has some hundred kilobytes.
-const MANIFEST_BYTES_MAX: u64 = 64 << 20;
-
-/// Where the environment that was made at `place` is now, if it is near.
-pub(crate) fn find(place: &Path) -> Option<PathBuf> {
+/// Where the environment that was made at `place` is now, if it is near. What stands at one of the places in `known`
+/// has a root of its own: whatever its manifest says, it needs no other.
+pub(crate) fn find(place: &Path, known: &HashSet<PathBuf>) -> Option<PathBuf> {
     let (parent, name) = (place.parent()?, place.file_name()?);
     let beside = neighbours(parent);
     let below_renamed = parent.parent().into_iter().flat_map(neighbours).map(|folder| folder.join(name));
-    beside.chain(below_renamed).find(|candidate| candidate != place && was_made_at(candidate, place))
+    beside
+        .chain(below_renamed)
+        .find(|candidate| candidate != place && !known.contains(candidate) && was_made_at(candidate, place))
 }
 
 /// The folders in `folder` that are on its own file system: a rename leads to no other, and what is mounted there by
@@ -38,11 +40,6 @@ fn neighbours(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 
 /// Whether there is an environment whose manifest says that it was made at `place`.
 fn was_made_at(candidate: &Path, place: &Path) -> bool {
-    #[derive(serde::Deserialize)]
-    struct PlaceOnly {
-        #[serde(default)]
-        place: String,
-    }
     let manifest = candidate.join(ENVIRONMENT_MANIFEST_FILE);
     // No link is followed: through one, the environment would be found where it is not.
     let is_real = |path: &Path, is_folder: bool| {
@@ -52,7 +49,5 @@ fn was_made_at(candidate: &Path, place: &Path) -> bool {
     if !is_real(&manifest, false) || !is_real(candidate, true) {
         return false;
     }
-    let mut text = Vec::new();
-    let read = File::open(&manifest).and_then(|file| file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text));
-    read.is_ok() && serde_json::from_slice::<PlaceOnly>(&text).is_ok_and(|manifest| Path::new(&manifest.place) == place)
+    environment::read(candidate).is_ok_and(|made| Path::new(&made.place) == place)
 }

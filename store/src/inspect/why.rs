@@ -173,9 +173,9 @@ impl Store {
 
 pub(super) fn condition(state: &RootState) -> RootCondition {
     match state {
-        RootState::Live => RootCondition::There,
+        RootState::Live { .. } => RootCondition::There,
         RootState::Kept(reason) => RootCondition::Kept { reason: *reason },
-        RootState::Moved(to) => RootCondition::Moved { to: to.clone() },
+        RootState::Moved { to, .. } => RootCondition::Moved { to: to.clone() },
         RootState::Dead(_) => RootCondition::Gone,
     }
 }

@@ -26,14 +26,14 @@ fn demo(world: &World) -> Object {
 }
 
 #[test]
-fn environments_share_links_and_records() {
+fn environments_share_links() {
     let world = World::new();
     let object = demo(&world);
     let farm = world.directory.path().join("farm");
     let one = realize(&world, &object, "one", &farm);
     let before = world.fingerprint();
     let two = realize(&world, &object, "two", &farm);
-    for path in ["demo", "single.py", "demo-1.0.dist-info/METADATA", "demo-1.0.dist-info/RECORD"] {
+    for path in ["demo", "single.py", "demo-1.0.dist-info/METADATA", "demo-1.0.dist-info/INSTALLER"] {
         let inode = |site: &Path| site.join(path).symlink_metadata().expect("is there").ino();
         assert_eq!(inode(&one), inode(&two), "{path}");
     }
@@ -54,7 +54,7 @@ fn what_is_wrong_in_the_farm_is_made_anew() {
     let object = demo(&world);
     let farm = world.directory.path().join("farm");
     let site = realize(&world, &object, "one", &farm);
-    let record = fs::read(site.join("demo-1.0.dist-info/RECORD")).expect("reads");
+    let installer = fs::read(site.join("demo-1.0.dist-info/INSTALLER")).expect("reads");
     let plot = farm.join(&names(&farm)[0]);
     for name in names(&plot) {
         let path = plot.join(&name);
@@ -67,7 +67,7 @@ fn what_is_wrong_in_the_farm_is_made_anew() {
         }
     }
     let site = realize(&world, &object, "two", &farm);
-    assert_eq!(fs::read(site.join("demo-1.0.dist-info/RECORD")).expect("reads"), record);
+    assert_eq!(fs::read(site.join("demo-1.0.dist-info/INSTALLER")).expect("reads"), installer);
     assert_eq!(fs::read_link(site.join("demo")).expect("a link"), object.directory.join("site/demo"));
 }
 

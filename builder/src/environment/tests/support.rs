@@ -354,6 +354,7 @@ pub(super) fn request<'a>(
         replace: Replace::Ours,
         scripts_prefix: None,
         link_farm: None,
+        cancel: None,
     }
 }
 

@@ -1,0 +1,310 @@
+//! What must not be lost or changed when an environment is made, replaced or collected: what is mounted in it, other
+//! environments, the objects of one that was put back.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
+)]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use pip_accel_tests::index_server::IndexServer;
+use pip_accel_tests::{LockWriter, Running, SdistBuilder, TestEnv, WheelBuilder, cleanup};
+
+use crate::bad_surroundings::{assert_no_mounts_left, if_possible, with_own_mounts};
+use crate::support::{env, exit};
+
+/// Longest time a condition is waited for; far more than any takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds while `process` runs; false when the process ended first.
+fn wait_while_running(process: &mut Running, condition: impl Fn() -> bool) -> bool {
+    let started = Instant::now();
+    loop {
+        if condition() {
+            return true;
+        }
+        if process.is_finished() {
+            return false;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited too long");
+        std::thread::yield_now();
+    }
+}
+
+/// Locks `a.lock` and `b.lock` with a package of that name each.
+fn two_locks(env: &TestEnv) {
+    for name in ["a", "b"] {
+        let wheel = WheelBuilder::simple(name, "1.0").build();
+        env.add(&wheel);
+        env.write(&format!("{name}.lock"), LockWriter::offline().pin(&wheel).text());
+    }
+}
+
+fn realize(env: &TestEnv, lock: &str, venv: &str) -> pip_accel_tests::Output {
+    let python = env.python().to_str().unwrap();
+    env.run(["realize", lock, "--venv", venv, "--python", python])
+}
+
+/// Collects everything that nothing needs, and asserts that what stands at `venv` works.
+fn collect_and_import(env: &TestEnv, venv: &str, module: &str) {
+    env.collect().success();
+    let mut command = env.program(env.project().join(venv).join("bin/python"));
+    command.args(["-c", &format!("import {module}")]);
+    env.finish(command).success();
+    env.verify_clean();
+}
+
+/// An environment that was moved away, replaced and put back keeps what it needs, whether or not somebody looks at it.
+#[test]
+fn an_environment_that_is_put_back_keeps_its_objects() {
+    for look in ["nothing", "realize", "status"] {
+        let env = env();
+        two_locks(&env);
+        realize(&env, "a.lock", ".venv").success();
+        std::fs::rename(env.venv(), env.project().join("bak")).unwrap();
+        realize(&env, "b.lock", ".venv").success();
+        std::fs::remove_dir_all(env.venv()).unwrap();
+        std::fs::rename(env.project().join("bak"), env.venv()).unwrap();
+        match look {
+            "realize" => drop(realize(&env, "a.lock", ".venv").success().says("nothing to do")),
+            "status" => {
+                assert_eq!(env.run(["status", "--json"]).success().json()["keeping"], "registered");
+                assert_eq!(env.run(["status", "--json"]).success().json()["keeping"], "kept");
+            }
+            _ => {}
+        }
+        collect_and_import(&env, ".venv", "a");
+        let is_kept = |name: &str| env.object_names().iter().any(|path| path.contains(&format!("-{name}-1.0")));
+        // Who looked at it set the root right, so that the other package is of no use any more.
+        assert_eq!((is_kept("a"), is_kept("b")), (true, look == "nothing"), "{look}");
+    }
+}
+
+/// A copy of the old one has the manifest of the old one: the root that comes to it must keep that.
+#[test]
+fn a_copy_of_an_older_environment_is_found_with_its_own_objects() {
+    let env = env();
+    two_locks(&env);
+    realize(&env, "a.lock", ".venv").success();
+    let mut copy = env.program("cp");
+    copy.args(["-a", ".venv", "bak"]);
+    env.finish(copy).success();
+    realize(&env, "b.lock", ".venv").success();
+    std::fs::remove_dir_all(env.venv()).unwrap();
+    collect_and_import(&env, "bak", "a");
+    collect_and_import(&env, "bak", "a");
+}
+
+/// Blue and green change places, one of them is realized there and goes: the other must not suffer.
+#[test]
+fn environments_that_change_places_keep_their_objects() {
+    let env = env();
+    two_locks(&env);
+    realize(&env, "a.lock", "blue").success();
+    realize(&env, "b.lock", "green").success();
+    let place = |name: &str| env.project().join(name);
+    for (from, to) in [("blue", "aside"), ("green", "blue"), ("aside", "green")] {
+        std::fs::rename(place(from), place(to)).unwrap();
+    }
+    collect_and_import(&env, "blue", "b");
+    collect_and_import(&env, "green", "a");
+    realize(&env, "a.lock", "green").success();
+    std::fs::remove_dir_all(place("green")).unwrap();
+    env.collect().success().says(&format!("`{}` is gone", place("green").display()));
+    collect_and_import(&env, "blue", "b");
+    let roots = env.run(["roots", "--json"]).success().json();
+    assert_eq!(roots["roots"].as_array().unwrap().len(), 1, "{roots}");
+}
+
+/// Whether a process waits for a lock of a file.
+fn waits_for_a_lock(id: u32) -> bool {
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| line.contains("->") && line.split_whitespace().any(|word| word == id.to_string()))
+}
+
+/// Two runs for one place take turns, whatever they call it.
+#[test]
+fn two_names_of_one_place_take_turns() {
+    let env = env();
+    let slow = SdistBuilder::simple("slow", "1.0")
+        .during_build(
+            "while True: pass
+",
+        )
+        .build();
+    env.lock(&[&slow]);
+    env.write("empty.lock", "");
+    std::os::unix::fs::symlink(env.project(), env.base().join("alias")).unwrap();
+    let mut first = env.start(env.realize_command(&[]));
+    let logs = env.store().join("logs");
+    let has_log = || std::fs::read_dir(&logs).is_ok_and(|mut entries| entries.next().is_some());
+    assert!(wait_while_running(&mut first, has_log), "the build never began");
+    let alias = env.base().join("alias/.venv");
+    let mut second = env.spawn([Path::new("realize"), Path::new("empty.lock"), Path::new("--venv"), &alias]);
+    let id = second.id();
+    assert!(wait_while_running(&mut second, || waits_for_a_lock(id)), "the second did not wait");
+    first.signal(Signal::SIGINT);
+    first.wait().fails_with(130);
+    second.wait().success().says("held by process");
+    assert!(env.venv().join("pip-accel.json").exists());
+    cleanup::remove_tree(&env.venv());
+}
+
+/// `^C` while a warm run links: nothing was fetched in this run. What stood there still does, and nothing else is there.
+#[test]
+fn interrupted_while_linking_leaves_the_old_environment() {
+    let env = env();
+    env.lock(&[&WheelBuilder::simple("small", "1.0").build()]);
+    env.realize(&[]).success();
+    let files = (0..6000).map(|index| (format!("large/part_{}/{index}.txt", index % 60), "text"));
+    let large = files.fold(WheelBuilder::simple("large", "1.0"), |wheel, (path, text)| wheel.file(&path, text)).build();
+    env.lock(&[&large]);
+    env.realize(&["--venv", "other"]).success();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let staged = || {
+            let entries = std::fs::read_dir(env.project()).unwrap().flatten();
+            entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("..venv.pip-accel-")).count()
+        };
+        let mut process = env.start(env.realize_command(&["--link-mode", "copy"]));
+        assert!(wait_while_running(&mut process, || staged() > 0), "it never linked");
+        process.signal(signal);
+        process.wait().fails_with(130).says("interrupted; nothing was changed, what was fetched is kept");
+        assert_eq!(staged(), 0);
+        env.python_code("import small").success();
+        env.run(["status"]).success().says("as realized");
+    }
+    env.realize(&["--link-mode", "copy"]).success();
+    env.python_code("import large").success();
+    env.verify_clean();
+}
+
+/// A name that is not UTF-8, at the top and further down.
+#[test]
+fn foreign_entries_whose_names_are_no_text_are_kept() {
+    let env = env();
+    two_locks(&env);
+    realize(&env, "a.lock", ".venv").success();
+    let name = OsStr::from_bytes(b"caf\xe9");
+    let folder = env.site_packages().join(name);
+    std::fs::create_dir(&folder).unwrap();
+    for place in [&folder, &env.venv()] {
+        std::fs::write(place.join(name).with_extension("txt"), "mine").unwrap();
+    }
+    let python = env.python().to_str().unwrap();
+    env.run(["realize", "b.lock", "--keep-foreign", "--python", python]).success().says("not from the lock, kept");
+    for place in [&folder, &env.venv()] {
+        assert_eq!(std::fs::read_to_string(place.join(name).with_extension("txt")).unwrap(), "mine");
+    }
+    env.python_code("import b").success();
+}
+
+/// What somebody does to the files of one environment, modes and owners included, reaches no other one.
+#[test]
+fn environments_share_no_file_that_differs() {
+    let env = env();
+    env.lock(&[&WheelBuilder::simple("package", "1.0").build()]);
+    for venv in [".venv", "two"] {
+        env.realize(&["--venv", venv]).success();
+    }
+    let metadata = |venv: &str, name: &str| {
+        let site = env.site_packages().strip_prefix(env.venv()).unwrap().to_owned();
+        env.project().join(venv).join(site).join("package-1.0.dist-info").join(name)
+    };
+    let read = |venv: &str, name: &str| std::fs::read_to_string(metadata(venv, name)).unwrap();
+    let names = ["RECORD", "INSTALLER", "REQUESTED"];
+    let before = names.map(|name| read("two", name));
+    for name in names {
+        let path = metadata(".venv", name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        std::fs::write(&path, format!("{}added\n", read(".venv", name))).unwrap();
+    }
+    assert_eq!(read("two", "RECORD"), before[0]);
+    // The other two are the same in every environment; what was done to them is found and made anew.
+    env.realize(&["--venv", "three"]).success();
+    assert_eq!(names.map(|name| read("three", name)), before);
+    for name in ["INSTALLER", "REQUESTED"] {
+        assert_eq!(metadata("three", name).metadata().unwrap().permissions().mode() & 0o777, 0o444);
+    }
+    env.run(["status", "--venv", "two"]).fails_with(exit::ERROR).prints("INSTALLER").prints("REQUESTED");
+    env.realize(&["--venv", "two"]).success();
+    assert_eq!(names.map(|name| read("two", name)), before);
+}
+
+/// A virtualenv of another program at the place of the environment.
+fn foreign_virtualenv(env: &TestEnv) {
+    env.write(".venv/pyvenv.cfg", "home = /usr/bin\n");
+    env.write(".venv/bin/mine", "");
+}
+
+/// A bind mount has the device of the environment: comparing devices does not tell.
+#[test]
+fn what_is_mounted_inside_an_environment_stays() {
+    for mount in ["mount --bind mine '.venv/my data'", "mount -t tmpfs -o size=1m none '.venv/my data'"] {
+        let env = env();
+        env.lock(&[&WheelBuilder::simple("package", "1.0").build()]);
+        env.write("first.lock", "");
+        let script = format!(
+            "set -u\n\"$0\" realize first.lock || exit 10\nmkdir mine '.venv/my data'\n{mount} || exit 77\n\
+             echo mine > '.venv/my data/mine'\nfind .venv | sort > before\n\
+             for flag in --keep-foreign --reattach; do \"$0\" realize requirements.lock $flag; code=$?\n\
+             test $code = 1 || exit 11\nfind .venv | sort | cmp - before || exit 12\n\
+             test -z \"$(find . -maxdepth 1 -name '.*venv?*')\" || exit 13; done\nexit 1\n"
+        );
+        let mut command = with_own_mounts(&env, "bash");
+        command.args(["-c", &script]).arg(env.binary());
+        let Some(output) = if_possible(&env, command, "nothing can be mounted here") else { return };
+        output
+            .fails_with(exit::ERROR)
+            .explains()
+            .says("something is mounted in it, at `")
+            .says("my data")
+            .says("--venv");
+        assert_no_mounts_left(&env);
+        env.verify_clean();
+    }
+}
+
+/// What a killed run left, with something mounted in it since: the rest may go, that may not.
+#[test]
+fn what_is_mounted_in_leftovers_stays() {
+    let env = env();
+    env.write("requirements.lock", "");
+    let script = "set -u\nold=..venv.pip-accel-0123456789abcdef\nmkdir -p mine $old/data $old/gone\n\
+        echo mine > mine/mine\nmount --bind mine $old/data || exit 77\ntouch -d '1 hour ago' $old\n\
+        \"$0\" realize requirements.lock || exit 10\ntest -f mine/mine || exit 11\n\
+        umount $old/data\ntouch -d '1 hour ago' $old\n\"$0\" realize requirements.lock --link-mode copy || exit 12\n\
+        test ! -e $old || exit 13\ntest -f mine/mine || exit 14\n";
+    let mut command = with_own_mounts(&env, "bash");
+    command.args(["-c", script]).arg(env.binary());
+    if let Some(output) = if_possible(&env, command, "nothing can be mounted here") {
+        output.success();
+    }
+    assert_no_mounts_left(&env);
+}
+
+/// A place that can't be had is known before anything is fetched for it.
+#[test]
+fn the_place_is_looked_at_first() {
+    let env = env();
+    let wheel = WheelBuilder::simple("package", "1.0").build();
+    env.add(&wheel);
+    env.write("requirements.lock", LockWriter::new().pin(&wheel).text());
+    let server = IndexServer::start(&env.files());
+    let index = server.index_url();
+    foreign_virtualenv(&env);
+    env.write("file", "");
+    for (venv, reason) in
+        [(".venv", "a virtualenv of another program"), ("file/env", "file/env"), ("file", "not a dir")]
+    {
+        let output = env.realize(&["--venv", venv, "--index-url", index.as_str()]);
+        output.fails_with(exit::ERROR).explains().says(reason);
+    }
+    assert_eq!((server.requests().len(), env.object_names()), (0, Vec::new()));
+    env.realize(&["--replace", "--index-url", index.as_str()]).success();
+    env.python_code("import package").success();
+}
