@@ -18,6 +18,7 @@ mod layout;
 mod lease;
 mod lock;
 mod log;
+mod lost;
 mod memo;
 mod object;
 mod open;

@@ -15,6 +15,7 @@ use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
 use crate::gc::renew_reserve;
 use crate::layout::Layout;
+use crate::lost::Lost;
 use crate::repair::Damaged;
 use crate::store::{Access, Durability, OpenOptions, Protect, Shared, Store};
 
@@ -157,7 +158,8 @@ impl Store {
         let files = SharedFiles::new(layout.clone());
         let is_protecting = access == Access::ReadWrite && is_protecting(&layout, protect)?;
         let shared = Arc::new(Shared { layout, durability, files, checkpoints });
-        let store = Self { shared, database, access, clock, is_protecting, damaged: Damaged::default() };
+        let (damaged, lost) = (Damaged::default(), Lost::default());
+        let store = Self { shared, database, access, clock, is_protecting, damaged, lost };
         if access == Access::ReadWrite {
             store.sweep_at_start()?;
         }

@@ -12,6 +12,7 @@ mod evil_archives;
 mod faults;
 mod forgotten;
 mod gc_limits;
+mod guards;
 mod index_access;
 mod index_client;
 mod index_download;

@@ -21,7 +21,7 @@ use super::room::Room;
 use super::schedule::{Place, Places};
 use crate::build::{LockedBuildRequirement, build_lock_of};
 use crate::event::Event;
-use crate::index::{IndexClient, PublishedFile};
+use crate::index::{IndexClient, PublishedFile, sha256_of_file};
 use crate::lock::LockedBuild;
 use crate::python::bytecode::BytecodePool;
 use crate::python::metadata::CoreMetadata;
@@ -308,10 +308,9 @@ impl Engine {
         selection: &Selection,
         published: Option<PublishedFile>,
     ) -> Result<(PathBuf, Option<NewObject>), ObtainError> {
-        if let Some(object) = self.session.lease.take_source(&selection.sha256).map_err(store_error(pin))?
-            && let Provenance::Source { file_name, .. } = &object.provenance
-        {
-            return Ok((object.path.join(file_name), None));
+        if let Some((object, archive)) = self.whole_source(pin, selection, true).await? {
+            drop(object);
+            return Ok((archive, None));
         }
         let new = self.download(pin, selection, published).await?;
         Ok((new.tree.path().join(&selection.file_name), Some(new)))
@@ -327,13 +326,12 @@ impl Engine {
         selection: &Selection,
         published: Option<PublishedFile>,
     ) -> Result<(Object, How), ObtainError> {
-        let take = || self.session.lease.take_source(&selection.sha256).map_err(store_error(pin));
-        if let Some(object) = take()? {
+        if let Some((object, _)) = self.whole_source(pin, selection, false).await? {
             return Ok((object, How::Store));
         }
         let _lane = self.permits.acquire(Place::Lane).await;
         let lock = self.lock(pin, &format!("source {}", selection.sha256)).await?;
-        if let Some(object) = take()? {
+        if let Some((object, _)) = self.whole_source(pin, selection, true).await? {
             return Ok((object, How::Store));
         }
         let new = self.download(pin, selection, published).await?;
@@ -341,6 +339,36 @@ impl Engine {
         drop(lock);
         let object = objects.into_iter().next().expect("publishing returns an object for each it was given");
         Ok((object, How::Fetched))
+    }
+
+    /// The source object of `selection`, if the store has it, and the path of its file, whose bytes were read and are
+    /// those of the digest: what is unpacked and run is what the lock names, whoever wrote into the store meanwhile.
+    /// Damage counts as absence; `may_replace` says that the caller replaces the object next.
+    async fn whole_source(
+        self: &Arc<Self>,
+        pin: &Pin,
+        selection: &Selection,
+        may_replace: bool,
+    ) -> Result<Option<(Object, PathBuf)>, ObtainError> {
+        let expected = selection.sha256;
+        let Some(object) = self.session.lease.take_source(&expected).map_err(store_error(pin))? else {
+            return Ok(None);
+        };
+        let Provenance::Source { file_name, .. } = &object.provenance else { return Ok(None) };
+        let archive = object.path.join(file_name);
+        let reading = archive.clone();
+        let work = tokio::task::spawn_blocking(move || Ok(sha256_of_file(&reading)));
+        let found = match joined(work, &pin.to_string()).await? {
+            Ok(found) if found == expected => return Ok(Some((object, archive))),
+            Ok(found) => format!("it has the SHA-256 {found}"),
+            Err(error) => error.to_string(),
+        };
+        if may_replace {
+            let text = format!("`{file_name}` in the store is damaged ({found}); it is not used and fetched anew");
+            self.session.report(Event::Warning(text));
+            self.session.store.distrust(&object);
+        }
+        Ok(None)
     }
 
     async fn download(

@@ -254,12 +254,14 @@ pub(crate) fn run<T>(session: &Session, work: impl Future<Output = T>) -> Result
         .enable_all()
         .build()
         .map_err(RealizeError::Runtime)?;
+    session.report_gone();
     let result = runtime.block_on(async {
         let interrupts = tokio::spawn(cancel_on_signal(session.cancel.clone()));
         let result = work.await;
         interrupts.abort();
         result
     });
+    session.report_gone();
     // Threads that wait for another process's lock can't be stopped; the process ends soon and takes them along.
     runtime.shutdown_background();
     Ok(result)
