@@ -104,6 +104,11 @@ impl From<OpenError> for Failure {
             OpenError::Store(error) => store_failure(error),
             OpenError::CannotProtect { .. } => failure
                 .hint("allow the process CAP_LINUX_IMMUTABLE and use a file system with that flag; or set `protect = \"none\"`"),
+            // sudo takes a number behind `#`, which a shell must not see.
+            OpenError::ForeignOwner { owner, .. } => failure.hint(&format!(
+                "run it as that user: sudo -u {} pip-accel …; or use another store: --store DIR or PIP_ACCEL_STORE",
+                if owner.parse::<u32>().is_ok() { format!("'#{owner}'") } else { owner.clone() }
+            )),
             OpenError::NewerFormat { .. } => {
                 failure.hint("use the newer pip-accel that wrote it, or another store: --store")
             }
@@ -158,6 +163,9 @@ fn store_failure(error: &StoreError) -> Failure {
             "repeat the command with CAP_LINUX_IMMUTABLE, outside of this container for instance; or: chattr -R -i {}",
             path.parent().unwrap_or(path).display()
         )),
+        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => failure.hint(
+            "is all of the store yours? a run as root leaves files of root: sudo chown -R \"$(id -u):$(id -g)\" on the store",
+        ),
         StoreError::Busy { .. } => failure.hint("repeat the command when the other process has ended"),
         StoreError::Record { .. } | StoreError::MissingObject(_) => failure.hint("check the store: pip-accel verify"),
         _ => failure.hint("check the machine and the store: pip-accel doctor"),

@@ -43,8 +43,8 @@ mod tests;
 
 pub use error::{EntryProblem, StoreError};
 pub use gc::{
-    DeadObject, DeadReason, DeadRoot, DeadRootReason, GcError, GcLimits, GcPlan, GcPolicy, GcReport, GcStep,
-    KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost,
+    DeadObject, DeadReason, DeadRoot, DeadRootReason, ForeignObject, GcError, GcLimits, GcPlan, GcPolicy, GcReport,
+    GcStep, KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost,
 };
 pub use lease::Lease;
 pub use lock::{KeyLock, LockOwner};

@@ -1,15 +1,19 @@
-//! What is checked again before it is believed: the bytes of a source, the folder of an object.
+//! What is checked before it is believed or let in: the bytes of a source, the folder of an object, the owner of a store,
+//! words of others, the prefix of an interpreter.
 #![expect(
     clippy::unwrap_used,
     reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
 )]
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use pip_accel_tests::{BuiltFile, SdistBuilder, TestEnv, WheelBuilder};
+use pip_accel_tests::environment::TEST_USER_ID;
+use pip_accel_tests::index_server::IndexServer;
+use pip_accel_tests::{BuiltFile, LockWriter, Output, SdistBuilder, TestEnv, WheelBuilder, host, skip};
 
-use crate::support::{env, exit};
+use crate::support::{env, exit, user_env};
 
 /// The folder of the object whose name holds `name` and that has an entry called `entry`.
 fn object(env: &TestEnv, name: &str, entry: &str) -> PathBuf {
@@ -117,5 +121,140 @@ fn realize_makes_an_environment_whole_again() {
         std::fs::remove_dir_all(env.files()).unwrap();
         std::fs::create_dir(env.files()).unwrap();
         env.realize(&["--link-mode", mode, "--offline"]).fails_with(exit::OFFLINE).explains().says("gone==1.0");
+    }
+}
+
+/// The program as whoever runs the tests, on the store of the user of `env`.
+fn as_root(env: &TestEnv, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env.binary());
+    command.args(arguments).current_dir(env.project()).env_clear();
+    for (name, value) in [("PIP_ACCEL_STORE", env.store()), ("HOME", env.home())] {
+        command.env(name, value);
+    }
+    command.env("PIP_ACCEL_CONFIG", env.base().join("pip-accel.conf"));
+    env.finish(command)
+}
+
+/// Root leaves no file of root in the store of a user.
+#[test]
+fn root_keeps_out_of_the_store_of_a_user() {
+    let Some(env) = user_env().filter(|_| host::is_root()) else { return };
+    let wheel = WheelBuilder::simple("package", "1.0").build();
+    env.lock(&[&wheel]);
+    env.realize(&[]).success();
+    for arguments in [&["gc"][..], &["realize", "requirements.lock", "--venv", "other"], &["roots", "remove", "x"]] {
+        let output = as_root(&env, arguments).fails_with(exit::ERROR).explains();
+        output.says("belongs to").says("sudo -u");
+    }
+    let mut owners = env.program("find");
+    owners.arg(env.store()).args(["-uid", "0"]);
+    assert_eq!(env.finish(owners).success().stdout, "");
+    assert!(!env.project().join("other").exists());
+}
+
+/// What root left in a user's store stops no collection: the rest goes, what can't be moved is named and stays usable.
+#[test]
+fn objects_of_another_user_stop_no_collection() {
+    let Some(mut env) = user_env().filter(|_| host::is_root()) else { return };
+    let (roots, users) = (WheelBuilder::simple("roots", "1.0").build(), WheelBuilder::simple("users", "1.0").build());
+    let both = env.lock(&[&roots, &users]);
+    let both = std::fs::read_to_string(both).unwrap();
+    env.realize(&[]).success();
+    let foreign = object(&env, "-roots-1.0", "site");
+    chown(&foreign, Some(0), Some(0)).unwrap();
+    env.write("requirements.lock", "");
+    env.realize(&[]).success();
+    env.travel(7200);
+    for _ in 0..2 {
+        let output = env.run(["gc"]).fails_with(exit::ERROR).explains();
+        output.says(&foreign.display().to_string()).says("the owner is root").says("chown -R");
+        assert!(env.object_names().iter().all(|name| name.contains("-roots-1.0")), "{:?}", env.object_names());
+    }
+    env.write("requirements.lock", both);
+    env.realize(&[]).success();
+    env.python_code("import roots, users").success();
+    env.write("requirements.lock", "");
+    env.realize(&[]).success();
+    env.travel(20_000);
+    chown(&foreign, Some(TEST_USER_ID), Some(TEST_USER_ID)).unwrap();
+    env.run(["gc"]).success();
+    assert!(env.object_names().is_empty());
+    env.verify_clean();
+}
+
+/// A program on a terminal of its own, as a person sees it.
+fn on_a_terminal(env: &TestEnv, mut command: Command) -> String {
+    let mut arguments = vec![command.get_program().to_owned()];
+    arguments.extend(command.get_args().map(ToOwned::to_owned));
+    command = env.program(env.python());
+    command.args(["-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"]).args(arguments);
+    command.env("TERM", "xterm");
+    env.finish(command).stdout
+}
+
+/// Words of an index and names of files move no cursor, clear no screen and begin no line.
+#[test]
+fn what_others_say_reaches_a_terminal_as_text() {
+    let env = env();
+    let wheel = WheelBuilder::simple("package", "1.0").build();
+    env.add(&wheel);
+    let reason = "bad\u{1b}[2J\u{1b}]0;title\u{7}\nerror: all is lost\rhint: run this";
+    let server = IndexServer::start(&env.files()).with_yanked(&wheel.file_name, reason);
+    let lock = LockWriter::new().line(format!("--index-url {}", server.index_url())).pin(&wheel);
+    env.write("requirements.lock", lock.text());
+    let plain = env.run(["fetch", "requirements.lock"]).success();
+    assert!(plain.stderr.lines().all(|line| !line.starts_with("error:") && !line.contains('\r')), "{plain:?}");
+    drop(server);
+
+    let env = self::env();
+    env.add(&wheel);
+    let server = IndexServer::start(&env.files()).with_yanked(&wheel.file_name, reason);
+    let lock = LockWriter::new().line(format!("--index-url {}", server.index_url())).pin(&wheel);
+    env.write("requirements.lock", lock.text());
+    let shown = on_a_terminal(&env, env.realize_command(&[]));
+    assert!(shown.contains("bad") && shown.contains("all is lost"), "{shown:?}");
+    for bad in ["\u{1b}[2J", "\u{1b}]0;", "\nerror: all", "\u{7}"] {
+        assert!(!shown.contains(bad), "{bad:?} in {shown:?}");
+    }
+    std::fs::write(env.site_packages().join("x\u{1b}[31m\nred"), "").unwrap();
+    let shown = on_a_terminal(&env, env.command(["status"]));
+    assert!(shown.contains("x red") && !shown.contains("\u{1b}[31m"), "{shown:?}");
+}
+
+/// An interpreter whose prefix is the user's home: a build sees its library, and nothing else of the home.
+#[test]
+fn a_home_that_is_a_prefix_is_not_shown() {
+    let is_own = |found: &host::HostInterpreter| {
+        found.implementation == "CPython" && found.version >= (3, 8, 0) && !found.path.starts_with("/usr")
+    };
+    let Some(real) = host::interpreters().into_iter().rfind(is_own) else {
+        return skip("no CPython with a prefix of its own");
+    };
+    let mut env = env();
+    let (home, prefix) = (env.home(), real.path.parent().and_then(Path::parent).unwrap());
+    std::fs::create_dir(home.join("bin")).unwrap();
+    std::fs::copy(&real.path, home.join("bin/python3")).unwrap();
+    for name in ["lib", "include"] {
+        std::os::unix::fs::symlink(prefix.join(name), home.join(name)).unwrap();
+    }
+    std::fs::write(home.join("secret.txt"), "secret").unwrap();
+    let python = home.join("bin/python3").display().to_string();
+    // Whoever unsets HOME still has a home: there are more signs of one.
+    for is_known in [true, false] {
+        let code = format!(
+            "import os\nwith open('src/probe/result.py', 'w') as file:\n    \
+             file.write('RESULT = %r\\n' % sorted(os.listdir({:?})))\n",
+            home.display().to_string()
+        );
+        env.lock(&[&SdistBuilder::simple("probe", "1.0").during_build(&code).build()]);
+        if !is_known {
+            std::fs::create_dir(home.join(".ssh")).unwrap();
+            env.unset("HOME");
+            std::fs::remove_dir_all(env.venv()).unwrap();
+            env.set("PIP_ACCEL_STORE", env.base().join("second"));
+        }
+        env.realize(&["--python", &python]).success();
+        let seen = env.evaluate("from probe.result import RESULT", "RESULT");
+        assert!(seen.contains("'lib'") && !seen.contains("secret"), "{seen}");
     }
 }

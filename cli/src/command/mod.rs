@@ -64,10 +64,7 @@ impl Context<'_> {
             Some("none") => Durability::None,
             _ => Durability::Full,
         };
-        let clock = match self.host.variable("PIP_ACCEL_TEST_NOW").and_then(|text| text.parse().ok()) {
-            Some(seconds) => Clock::Fixed(seconds),
-            None => Clock::System,
-        };
+        let clock = self.host.now.map_or(Clock::System, Clock::Fixed);
         let protect = match settings.text("protect") {
             Some("immutable") => Protect::Immutable,
             Some("none") => Protect::None,
@@ -96,7 +93,7 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "pip-accel", &mut script);
-            context.ui.data(String::from_utf8_lossy(&script).trim_end());
+            context.ui.text(String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Done)
         }
         Command::Man { directory } => manual::run(context, directory),

@@ -80,7 +80,7 @@ fn print_build_lock(context: &Context<'_>, unlocked: &UnlockedBuilds) {
         ui.json(&json!({ "version": 1, "builds": unlocked.resolved, "unknown": unlocked.unknown }));
     } else {
         for build in &unlocked.resolved {
-            ui.data(&format!("\n{}", build.to_string().trim_end()));
+            ui.text(&format!("\n{}", build.to_string().trim_end()));
         }
     }
     if !unlocked.unknown.is_empty() {
