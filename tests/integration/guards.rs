@@ -9,10 +9,12 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use pip_accel_tests::environment::TEST_USER_ID;
 use pip_accel_tests::index_server::IndexServer;
 use pip_accel_tests::{BuiltFile, LockWriter, Output, SdistBuilder, TestEnv, WheelBuilder, host, skip};
 
+use crate::store_lifecycle::wait_while_running;
 use crate::support::{env, exit, user_env};
 
 /// The folder of the object whose name holds `name` and that has an entry called `entry`.
@@ -256,5 +258,38 @@ fn a_home_that_is_a_prefix_is_not_shown() {
         env.realize(&["--python", &python]).success();
         let seen = env.evaluate("from probe.result import RESULT", "RESULT");
         assert!(seen.contains("'lib'") && !seen.contains("secret"), "{seen}");
+    }
+}
+
+/// Without a sandbox as with one: daemons end with the build, whether that ends well or by `^C`, and a build may close
+/// its output.
+#[test]
+fn nothing_survives_a_build_without_a_sandbox() {
+    for waits in [false, true] {
+        let env = env();
+        let mark = env.base().join("daemon");
+        let code = format!(
+            "import os, subprocess, time\n\
+             daemon = subprocess.Popen(['/bin/sleep', '600'], start_new_session=True, cwd='/', close_fds=True,\n    \
+             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n\
+             with open({0:?} + '.new', 'w') as file:\n    file.write(str(daemon.pid))\n\
+             os.rename({0:?} + '.new', {0:?})\n\
+             if {1}:\n    time.sleep(600)\n\
+             null = os.open('/dev/null', os.O_WRONLY)\nos.dup2(null, 1)\nos.dup2(null, 2)\n",
+            mark.display().to_string(),
+            if waits { "True" } else { "False" },
+        );
+        env.lock(&[&SdistBuilder::simple("package", "1.0").during_build(&code).build()]);
+        let mut process = env.start(env.realize_command(&["--no-sandbox"]));
+        if waits {
+            assert!(wait_while_running(&mut process, || mark.exists()), "the build never began");
+            process.signal(Signal::SIGINT);
+        }
+        process.wait().fails_with(if waits { 130 } else { 0 });
+        let daemon = std::fs::read_to_string(&mark).unwrap();
+        let state = std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap_or_default();
+        // A zombie is dead; who adopted it has not looked yet.
+        assert!(state.is_empty() || state.contains(") Z ") || !state.contains("(sleep)"), "{state}");
+        env.verify_clean();
     }
 }

@@ -20,7 +20,6 @@ mod place;
 mod recipe;
 mod single;
 mod too_new;
-mod unconfined;
 mod unlocked;
 
 use std::path::{Path, PathBuf};
