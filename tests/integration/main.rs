@@ -29,3 +29,4 @@ mod store_objects;
 mod store_repair;
 mod support;
 mod unchanged;
+mod what_failed;

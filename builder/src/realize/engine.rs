@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pip_accel_schema::digest::Sha256Digest;
@@ -70,6 +71,8 @@ pub struct Engine {
     build_locks: Vec<LockedBuild>,
     purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
+    /// Whether a run that was stopped still looks up what each pin means.
+    chooses_on: AtomicBool,
     pub(crate) room: Room,
     /// What the run's time goes to.
     pub(crate) work: Work,
@@ -109,6 +112,7 @@ impl Engine {
             build_locks,
             purpose,
             touched: Mutex::default(),
+            chooses_on: AtomicBool::new(false),
             room: Room::default(),
             work: Work::default(),
             session: Arc::clone(session),
@@ -138,6 +142,22 @@ impl Engine {
         Ok(obtained)
     }
 
+    /// Stops the run because of a failure. After one that is about the lock, the other packages are still looked up,
+    /// since the same is likely wrong with them; after any other, nothing more is begun.
+    pub(crate) fn stop(&self, failure: &ObtainError) {
+        if !self.session.cancel.is_cancelled() {
+            self.chooses_on.store(failure.is_choice(), Ordering::SeqCst);
+        } else if !failure.is_choice() && !failure.is_cancelled() {
+            self.chooses_on.store(false, Ordering::SeqCst);
+        }
+        self.session.cancel.cancel();
+    }
+
+    /// Whether what pins mean is looked up although the run was stopped.
+    pub(crate) fn is_choosing_on(&self) -> bool {
+        self.chooses_on.load(Ordering::SeqCst) && !self.session.cancel.is_interrupted()
+    }
+
     pub(crate) fn touch(&self, id: ObjectId) {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
@@ -160,10 +180,15 @@ impl Engine {
     }
 
     async fn obtain(self: &Arc<Self>, pin: &Pin, key: &PinKey, for_build: bool) -> Result<Obtained, ObtainError> {
-        if self.session.cancel.is_cancelled() {
-            return Err(ObtainError::Cancelled { pin: pin.to_string() });
+        let cancelled = || ObtainError::Cancelled { pin: pin.to_string() };
+        let cancel = &self.session.cancel;
+        if cancel.is_cancelled() && !self.is_choosing_on() {
+            return Err(cancelled());
         }
         let (selection, published) = self.select(pin, key).await?;
+        if cancel.is_cancelled() {
+            return Err(cancelled());
+        }
         if let Some(reason) = &selection.yanked {
             let reason = if reason.is_empty() { "no reason given" } else { reason };
             self.session.report(Event::Warning(format!("{pin} was withdrawn by its author: {reason}")));
@@ -294,7 +319,9 @@ impl Engine {
     }
 
     pub(crate) async fn client(&self, pin: &Pin) -> Result<&IndexClient, ObtainError> {
-        let make = || async { IndexClient::new(self.session.options.index.clone()) };
+        let session = Arc::clone(&self.session);
+        let tell = move |what| session.report(Event::Waiting { what });
+        let make = || async { Ok(IndexClient::new(self.session.options.index.clone())?.telling(tell)) };
         self.client
             .get_or_try_init(make)
             .await

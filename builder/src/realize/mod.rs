@@ -304,7 +304,7 @@ async fn obtain_missing(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtaine
                 engine.session.report(Event::Stored { name: object.name.clone(), version: object.version.clone() })
             }
             // The rest is stopped: nothing of it can lead to an environment any more.
-            Err(_) => engine.session.cancel.cancel(),
+            Err(error) => engine.stop(error),
         }
         results[position] = Some(result);
     }

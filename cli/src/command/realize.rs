@@ -243,5 +243,6 @@ fn show_plan(context: &Context<'_>, plan: &Plan) {
         context.ui.data(&format!("{}: {what}", package.pin));
     }
     let missing = plan.packages.len() - plan.in_store();
-    context.ui.note(&format!("{} packages: {} in the store, {missing} missing", plan.packages.len(), plan.in_store()));
+    let noun = if plan.packages.len() == 1 { "package" } else { "packages" };
+    context.ui.note(&format!("{} {noun}: {} in the store, {missing} missing", plan.packages.len(), plan.in_store()));
 }
