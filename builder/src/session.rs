@@ -120,6 +120,20 @@ impl Session {
         self.tags.get_or_init(|| TagSet::for_interpreter(&self.python.interpreter))
     }
 
+    /// What a sandbox shows of the interpreter.
+    pub(crate) fn runtime_paths(&self) -> Vec<PathBuf> {
+        self.python.runtime_paths(self.options.home.as_deref())
+    }
+
+    /// Says which objects were expected in the store and are not there any more.
+    pub(crate) fn report_gone(&self) {
+        for name in self.store.take_gone() {
+            self.report(Event::Warning(format!(
+                "the folder of `{name}` is gone from the store; it has to be had anew"
+            )));
+        }
+    }
+
     /// Tells the reporter.
     pub fn report(&self, event: Event) {
         self.reporter.event(event);

@@ -151,7 +151,7 @@ pub struct SourceArgs {
     pub no_index: bool,
     /// Builds that run at once
     #[arg(short, long, value_name = "N")]
-    pub jobs: Option<usize>,
+    pub jobs: Option<std::num::NonZeroUsize>,
     /// Build without isolation: the build can read and change whatever you can
     #[arg(long)]
     pub no_sandbox: bool,

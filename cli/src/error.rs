@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use pip_accel_builder::build::BuildTargetError;
 use pip_accel_builder::environment::EnvironmentError;
-use pip_accel_builder::index::{DownloadError, IndexError, RequestError, SetupError};
-use pip_accel_builder::lock::{LockError, LockProblem, ProblemKind};
+use pip_accel_builder::index::{ChoiceError, DownloadError, IndexError, RequestError, SetupError};
+use pip_accel_builder::lock::{IncludeProblem, LockError, LockProblem, ProblemKind};
 use pip_accel_builder::python::default_index::DefaultIndexError;
 use pip_accel_builder::python::interpreter::{FindError, InterpreterError, Unsupported};
 use pip_accel_builder::python::pip_settings::PipSettingsError;
@@ -68,6 +68,18 @@ impl Failure {
 
     /// Shows it on standard error.
     pub(crate) fn show(&self, ui: &Ui) {
+        if ui.json {
+            // For programs: the reason is where they look for the report.
+            ui.json(&serde_json::json!({
+                "version": 1,
+                "error": {
+                    "message": self.message,
+                    "details": self.details,
+                    "hints": self.hints,
+                    "exit_code": self.exit.code(),
+                },
+            }));
+        }
         ui.error(&self.message);
         for line in &self.details {
             ui.talk(&format!("  {line}"));
@@ -107,6 +119,11 @@ impl From<OpenError> for Failure {
             OpenError::Store(error) => store_failure(error),
             OpenError::CannotProtect { .. } => failure
                 .hint("allow the process CAP_LINUX_IMMUTABLE and use a file system with that flag; or set `protect = \"none\"`"),
+            // sudo takes a number behind `#`, which a shell must not see.
+            OpenError::ForeignOwner { owner, .. } => failure.hint(&format!(
+                "run it as that user: sudo -u {} pip-accel …; or use another store: --store DIR or PIP_ACCEL_STORE",
+                if owner.parse::<u32>().is_ok() { format!("'#{owner}'") } else { owner.clone() }
+            )),
             OpenError::NewerFormat { .. } => {
                 failure.hint("use the newer pip-accel that wrote it, or another store: --store")
             }
@@ -161,6 +178,9 @@ fn store_failure(error: &StoreError) -> Failure {
             "repeat the command with CAP_LINUX_IMMUTABLE, outside of this container for instance; or: chattr -R -i {}",
             path.parent().unwrap_or(path).display()
         )),
+        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => failure.hint(
+            "is all of the store yours? a run as root leaves files of root: sudo chown -R \"$(id -u):$(id -g)\" on the store",
+        ),
         StoreError::Busy { .. } => failure.hint("repeat the command when the other process has ended"),
         StoreError::Record { .. } | StoreError::MissingObject(_) => failure.hint("check the store: pip-accel verify"),
         _ => failure.hint("check the machine and the store: pip-accel doctor"),
@@ -186,6 +206,9 @@ fn lock_failure(error: &LockError) -> Failure {
             Failure::new(Exit::Error, sentence(error)).hint("name the lock: pip-accel realize requirements.lock")
         }
         LockError::Refused { problems } => refused(problems),
+        LockError::Include { reason: IncludeProblem::Unreadable { .. }, .. } => {
+            Failure::new(Exit::Error, sentence(error)).hint("put the file there, or mend that line of the lock")
+        }
         LockError::TooLong { .. }
         | LockError::Encoding { .. }
         | LockError::Syntax { .. }
@@ -255,13 +278,20 @@ impl From<EnvironmentError> for Failure {
 
 fn environment_failure(error: &EnvironmentError) -> Failure {
     if is_full(error) {
-        return full(error);
+        // The disk of the environment may be another one than that of the store, where `gc` helps.
+        return Failure::new(Exit::Error, sentence(error))
+            .hint("free some space on the disk of the environment (if the store is there too: pip-accel gc); repeat the command");
     }
     let failure = Failure::new(Exit::Error, sentence(error));
     match error {
-        EnvironmentError::NotOurs { .. } => {
-            failure.hint("name another place: --venv DIR; or, if it is a virtualenv that may go, add --replace")
+        EnvironmentError::NotOurs { is_virtualenv: true, .. } => {
+            failure.hint("name another place: --venv DIR; or, if that virtualenv may go, add --replace")
         }
+        EnvironmentError::NotOurs { .. } => failure.hint("name another place: --venv DIR"),
+        EnvironmentError::Manifest { .. } => failure.hint(
+            "the environment's own record is damaged: delete the environment and make it anew, \
+             pip-accel realize requirements.lock",
+        ),
         EnvironmentError::Destination { .. } | EnvironmentError::MountPoint { .. } => {
             failure.hint("name another place: --venv DIR")
         }
@@ -366,6 +396,19 @@ fn download(error: &DownloadError, text: String) -> Failure {
     Failure::new(exit, text).hint(hint)
 }
 
+fn choice_hint(error: &ChoiceError) -> &'static str {
+    match error {
+        ChoiceError::NoFiles { .. } | ChoiceError::NoVersion { .. } => {
+            "name a release that the index has, or the index that has it: --index-url, --find-links"
+        }
+        ChoiceError::HashNotInLock { .. } => {
+            "do not install it; if the release was changed on purpose, lock it anew: \
+             uv pip compile --generate-hashes requirements.in -o requirements.lock"
+        }
+        _ => "lock for this interpreter and platform, or name another one with --python",
+    }
+}
+
 fn obtain(error: &ObtainError) -> Failure {
     if is_full(error) {
         return full(error);
@@ -377,8 +420,7 @@ fn obtain(error: &ObtainError) -> Failure {
             IndexError::Request { source, .. } => request_hint(source),
             _ => INDEX_HINT,
         }),
-        ObtainError::Choice { .. } => Failure::new(Exit::LockRefused, text)
-            .hint("lock for this interpreter and platform, or name another one with --python"),
+        ObtainError::Choice { source, .. } => Failure::new(Exit::LockRefused, text).hint(choice_hint(source)),
         ObtainError::FileName { .. } => Failure::new(Exit::Error, text).hint("use another index: --index-url"),
         ObtainError::Unhashed { .. } => Failure::new(Exit::LockRefused, text)
             .hint("lock with hashes: uv pip compile --generate-hashes requirements.in -o requirements.lock"),
@@ -465,7 +507,7 @@ mod tests {
             assert_eq!((failure.exit, failure.remedy()), (Exit::Error, Some(SPACE)), "{error:?}");
         }
         let environment = EnvironmentError::MountPoint { path: PathBuf::from("/x"), source: no_space() };
-        assert_eq!(environment_failure(&environment).remedy(), Some(SPACE));
+        assert!(environment_failure(&environment).remedy().is_some_and(|remedy| remedy.contains("of the environment")));
         assert_eq!(store_failure(&store_full()).remedy(), Some(SPACE));
         let other = sink(io::ErrorKind::PermissionDenied.into());
         assert!(!is_full(&other));

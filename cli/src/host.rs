@@ -12,20 +12,23 @@ pub(crate) struct Host {
     pub(crate) cwd: PathBuf,
     /// Whether the user is root.
     pub(crate) is_root: bool,
+    /// The moment to take for now, in seconds since 1970; only tests have one.
+    pub(crate) now: Option<i64>,
 }
 
 impl Host {
-    /// Reads the process's own surroundings.
+    /// Reads the process's own surroundings, all but the clock of tests.
     ///
     /// # Errors
     /// When the working directory is gone.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    pub(crate) fn read() -> std::io::Result<Self> {
+    pub(crate) fn read(now: Option<i64>) -> std::io::Result<Self> {
         let named = |(key, value): (OsString, OsString)| key.into_string().ok().map(|key| (key, value));
         Ok(Self {
             variables: std::env::vars_os().filter_map(named).collect(),
             cwd: std::env::current_dir()?,
             is_root: nix::unistd::Uid::effective().is_root(),
+            now,
         })
     }
 

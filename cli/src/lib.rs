@@ -24,6 +24,13 @@ use crate::ui::Ui;
 /// Runs the program on the process's own arguments and surroundings.
 #[must_use]
 pub fn main_impl() -> ExitCode {
+    main_at(None)
+}
+
+/// The same with a clock that stands at `now` (seconds since 1970): for tests, which can't wait for an object to be old.
+/// The installed program has no such switch, since it would take away the time that `gc` spares young objects.
+#[must_use]
+pub fn main_at(now: Option<i64>) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -32,7 +39,7 @@ pub fn main_impl() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    let host = match Host::read() {
+    let host = match Host::read(now) {
         Ok(host) => host,
         Err(error) => {
             let ui = Ui { quiet: 0, verbose: 0, json: false, terminal: false, color: false };

@@ -25,7 +25,7 @@ use crate::verify::{InodeDigests, digest_of};
 pub(crate) const SHARED_BYTES_MIN: u64 = 64;
 
 /// Generations of one content. 1000 times 65,000 links is more than any store holds.
-const GENERATIONS_MAX: u16 = 1000;
+pub(crate) const GENERATIONS_MAX: u16 = 1000;
 
 /// Generations of a content that are looked at even where one before them is missing.
 pub(crate) const GENERATIONS_ALWAYS: u16 = 3;

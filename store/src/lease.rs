@@ -96,7 +96,7 @@ impl Lease {
     }
 
     /// Looks up `ids` and claims those that are there; one answer for each id, in order.
-    /// An object that is not whole yet or is being deleted counts as absent.
+    /// An object that is not whole yet, is being deleted or whose folder is gone counts as absent.
     ///
     /// # Errors
     /// When the database fails.
@@ -142,7 +142,8 @@ impl Lease {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Runs a look-up and claims what it finds, in one transaction. What this handle is repairing is not found.
+    /// Runs a look-up and claims what it finds, in one transaction. What this handle is repairing, and what is not
+    /// usable, is not found.
     fn claiming(
         &self,
         action: &'static str,
@@ -150,8 +151,14 @@ impl Lease {
     ) -> Result<Vec<Option<Object>>, StoreError> {
         let store = &*self.store;
         let look_up = |store: &Store, db: &Connection| {
-            let whole = |found: Found| (!store.damaged.has(&found.1.id)).then_some(found);
-            Ok::<_, Failure>(look_up(store, db)?.into_iter().map(|found| found.and_then(whole)).collect::<Vec<_>>())
+            let is_usable = |found: &Found| {
+                if store.damaged.has(&found.1.id) {
+                    return false;
+                }
+                let name = found.1.path.file_name().and_then(|name| name.to_str());
+                name.is_some_and(|name| store.lost.is_usable(store.layout(), &found.1.id, name))
+            };
+            Ok::<_, Failure>(look_up(store, db)?.into_iter().map(|found| found.filter(is_usable)).collect::<Vec<_>>())
         };
         let found = match &self.claim {
             None => store.database.snapshot(action, |db| look_up(store, db))?,

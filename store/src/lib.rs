@@ -20,6 +20,7 @@ mod layout;
 mod lease;
 mod lock;
 mod log;
+mod lost;
 mod memo;
 mod object;
 mod open;
@@ -49,8 +50,8 @@ pub use bundle::{
 };
 pub use error::{EntryProblem, StoreError};
 pub use gc::{
-    DeadObject, DeadReason, DeadRoot, DeadRootReason, GcError, GcLimits, GcPlan, GcPolicy, GcReport, GcStep,
-    KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost,
+    DeadObject, DeadReason, DeadRoot, DeadRootReason, ForeignObject, GcError, GcLimits, GcPlan, GcPolicy, GcReport,
+    GcStep, KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost,
 };
 pub use inspect::{DiskShares, InputTree, KeptBy, Origin, PathStep, RootClosure, RootCondition, Share, StepKind, Why};
 pub use lease::Lease;

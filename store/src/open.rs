@@ -15,6 +15,7 @@ use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
 use crate::gc::renew_reserve;
 use crate::layout::Layout;
+use crate::lost::Lost;
 use crate::repair::Damaged;
 use crate::store::{Access, Durability, OpenOptions, Protect, Shared, Store};
 
@@ -86,6 +87,14 @@ pub enum OpenError {
         /// The file system's name.
         kind: String,
     },
+    /// Root would leave files of root in another user's store, which that user can neither move nor delete.
+    #[error("the store `{}` belongs to {owner}, and what root adds to it would be root's", root.display())]
+    ForeignOwner {
+        /// The store.
+        root: PathBuf,
+        /// Name or number of the user.
+        owner: String,
+    },
     /// It may not be written to by this user.
     #[error("the store `{}` can't be written to", root.display())]
     NotWritable {
@@ -137,6 +146,7 @@ impl Store {
         let layout = Layout::new(root);
         let mode = match access {
             Access::ReadWrite => {
+                refuse_foreign_owner(&layout)?;
                 create(&layout, durability)?;
                 DatabaseMode::ReadWrite
             }
@@ -157,7 +167,8 @@ impl Store {
         let files = SharedFiles::new(layout.clone());
         let is_protecting = access == Access::ReadWrite && is_protecting(&layout, protect)?;
         let shared = Arc::new(Shared { layout, durability, files, checkpoints });
-        let store = Self { shared, database, access, clock, is_protecting, damaged: Damaged::default() };
+        let (damaged, lost) = (Damaged::default(), Lost::default());
+        let store = Self { shared, database, access, clock, is_protecting, damaged, lost };
         if access == Access::ReadWrite {
             store.sweep_at_start()?;
         }
@@ -226,6 +237,16 @@ fn refused(layout: &Layout, path: &Path, error: io::Error) -> OpenError {
 
 fn not_writable(layout: &Layout, source: io::Error) -> OpenError {
     OpenError::NotWritable { root: layout.root().to_owned(), source }
+}
+
+/// Root may write everywhere, so nothing else would stop it.
+fn refuse_foreign_owner(layout: &Layout) -> Result<(), OpenError> {
+    let owner = match fs::metadata(layout.root()) {
+        Ok(metadata) if nix::unistd::Uid::effective().is_root() && metadata.uid() != 0 => metadata.uid(),
+        // What is not there, or can't be looked at, is for the next step.
+        _ => return Ok(()),
+    };
+    Err(OpenError::ForeignOwner { root: layout.root().to_owned(), owner: fs_ops::user_name(owner) })
 }
 
 fn is_writable(folder: &Path) -> bool {

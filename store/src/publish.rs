@@ -132,6 +132,7 @@ impl Lease {
         store.checkpoint("publish-valid");
         for (object, fate) in batch.iter().zip(&fates) {
             if matches!(fate, Fate::Pending(_)) {
+                store.lost.replaced(&object.id);
                 share(store, object);
             }
         }
@@ -154,7 +155,9 @@ impl Lease {
         for object in batch {
             let existing = db::object::find_any_state(db, &object.id)?;
             let row = match existing {
-                Some(found) if found.state == VALID => {
+                Some(found)
+                    if found.state == VALID && store.lost.is_usable(store.layout(), &object.id, &found.path) =>
+                {
                     // Another publisher was faster.
                     self.claim_in(db, found.row)?;
                     fates.push(Fate::Existing);
@@ -163,6 +166,7 @@ impl Lease {
                 Some(found) => {
                     // `pending`: its owner is dead, since this process has the publish lock.
                     // `deleting`: the collector looks at the state again before it touches the folder.
+                    // `valid`: what the folder held is lost, and the row keeps its roots.
                     trash.extend(fs_ops::move_to_trash(&store.layout().object(&found.path), &store.layout().trash())?);
                     Some(found.row)
                 }

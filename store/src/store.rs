@@ -8,6 +8,7 @@ use crate::db::Database;
 use crate::dedupe::SharedFiles;
 use crate::error::{IoContext, StoreError};
 use crate::layout::Layout;
+use crate::lost::Lost;
 use crate::repair::Damaged;
 
 /// What a store may be opened for.
@@ -97,6 +98,8 @@ pub struct Store {
     /// Whether folders of objects get the immutable flag; it was tried.
     pub(crate) is_protecting: bool,
     pub(crate) damaged: Damaged,
+    /// What look-ups must not find though its row is valid.
+    pub(crate) lost: Lost,
 }
 
 /// Room on a store's file system.

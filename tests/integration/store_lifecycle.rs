@@ -29,7 +29,7 @@ fn wheel_of_files(name: &str, version: &str, files: usize) -> BuiltFile {
 }
 
 /// Waits until `condition` holds while `process` runs; false when the process ended first.
-fn wait_while_running(process: &mut Running, condition: impl Fn() -> bool) -> bool {
+pub(crate) fn wait_while_running(process: &mut Running, condition: impl Fn() -> bool) -> bool {
     let started = Instant::now();
     loop {
         if condition() {

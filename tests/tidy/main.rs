@@ -207,6 +207,18 @@ fn no_registry_is_named() {
     fail_if_any("registry hosts", &violations);
 }
 
+/// A variable of the tests that the installed program knew could take its guards away.
+#[test]
+fn the_installed_program_knows_no_variable_of_the_tests() {
+    let name = ["PIP_ACCEL", "TEST_"].join("_");
+    let is_shipped =
+        |path: &str| ["schema/", "store/", "builder/", "cli/"].iter().any(|folder| path.starts_with(folder));
+    let found = files()
+        .into_iter()
+        .filter(|file| is_shipped(&file.path) && !file.path.contains("/tests/") && file.text.contains(&name));
+    fail_if_any("variables of the tests", &found.map(|file| file.path.clone()).collect::<Vec<_>>());
+}
+
 #[test]
 fn no_path_of_one_machine() {
     let prefixes: [&[&str]; 5] =

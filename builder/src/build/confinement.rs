@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use super::unconfined;
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
 use crate::sandbox::{
     CancelSignal, HostFacts, HostQuery, NoSandbox, OutputSink, SandboxError, SandboxOutcome, SandboxSpec, run,
+    run_unconfined,
 };
 use crate::session::{SandboxChoice, Session};
 
@@ -69,7 +69,7 @@ impl Confinement {
     ) -> Result<SandboxOutcome, SandboxError> {
         match self {
             Self::Bubblewrap(host) => run(spec, host, sink, &mut cancel).await,
-            Self::Off => unconfined::run(spec, sink, &mut cancel).await,
+            Self::Off => run_unconfined(spec, sink, &mut cancel).await,
         }
     }
 }

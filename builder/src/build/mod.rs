@@ -20,7 +20,6 @@ mod place;
 pub(crate) mod recipe;
 mod single;
 mod too_new;
-mod unconfined;
 mod unlocked;
 mod why_rebuild;
 

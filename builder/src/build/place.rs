@@ -269,7 +269,7 @@ impl<'a> BuildPlace<'a> {
             self.make_environment(trees, &directory, &self.seen.environment(number))?;
         }
         let session = &self.engine.session;
-        let mut read_only: Vec<Bind> = session.python.runtime_paths.iter().map(Bind::same).collect();
+        let mut read_only: Vec<Bind> = session.runtime_paths().iter().map(Bind::same).collect();
         let environment = self.seen.environment(number);
         read_only.push(Bind::new(&directory, &environment));
         read_only.push(Bind::new(self.runner(), &self.seen.runner));

@@ -103,6 +103,14 @@ impl IndexClient {
         Ok(Self { indexes, find_links, projects: Mutex::default(), transport: Transport::new(settings) })
     }
 
+    /// The same client, which says for which place it waits, in lines such as `host: attempt 2 of 6 (no answer)`, once a
+    /// request has failed for some seconds.
+    #[must_use]
+    pub fn telling(mut self, tell: impl Fn(String) + Send + Sync + 'static) -> Self {
+        self.transport.set_on_retry(Box::new(tell));
+        self
+    }
+
     /// All files of `name`: those of the indexes in their order, then those of the `--find-links` places.
     ///
     /// Each project is asked for once in the life of the client, however many ask at the same time; failures are

@@ -13,7 +13,7 @@ use super::client::IndexClient;
 use super::page::PublishedFile;
 use super::retry::BackOff;
 use super::safe_url::SafeUrl;
-use super::transport::{Answer, RequestError, RequestHeaders, Transport, wait_or_give_up};
+use super::transport::{Answer, RequestError, RequestHeaders, Transport};
 
 /// Largest file downloaded, in bytes: twice the largest wheel known to us (4 GB, CUDA libraries).
 pub const DOWNLOAD_BYTES_MAX: u64 = 8 << 30;
@@ -233,12 +233,17 @@ impl<'a> Download<'a> {
                 Err(AttemptError::TooLarge) => {
                     return Err(DownloadError::TooLarge { url: self.file.url.clone(), limit: self.limit });
                 }
-                Err(AttemptError::Request(error)) => self.wait(error, &mut back_off).await?,
+                Err(AttemptError::Request(error)) => self.wait(transport, error, &mut back_off).await?,
             }
         }
     }
 
-    async fn wait(&mut self, error: RequestError, back_off: &mut BackOff) -> Result<(), DownloadError> {
+    async fn wait(
+        &mut self,
+        transport: &Transport,
+        error: RequestError,
+        back_off: &mut BackOff,
+    ) -> Result<(), DownloadError> {
         if self.received >= self.high_water.saturating_add(PROGRESS_BYTES_MIN) {
             self.high_water = self.received;
             back_off.reset();
@@ -246,7 +251,7 @@ impl<'a> Download<'a> {
         if error.is_transient() {
             self.sink.retrying(self.received);
         }
-        wait_or_give_up(error, back_off).await.map_err(|error| {
+        transport.wait_or_give_up(error, back_off).await.map_err(|error| {
             let url = self.file.url.clone();
             match error {
                 RequestError::NotFound { .. } => DownloadError::NotFound { url },

@@ -1,7 +1,7 @@
 //! When a request is repeated, and after how long: pure, the caller sleeps.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest wait between two attempts that we choose ourselves.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
@@ -15,12 +15,13 @@ pub(super) struct BackOff {
     first_delay: Duration,
     retries_max: u32,
     retries: u32,
+    began: Instant,
 }
 
 impl BackOff {
     /// No attempt failed yet.
-    pub(super) const fn new(first_delay: Duration, retries_max: u32) -> Self {
-        Self { first_delay, retries_max, retries: 0 }
+    pub(super) fn new(first_delay: Duration, retries_max: u32) -> Self {
+        Self { first_delay, retries_max, retries: 0, began: Instant::now() }
     }
 
     /// Attempts made so far, the failed one included.
@@ -28,9 +29,20 @@ impl BackOff {
         self.retries + 1
     }
 
+    /// Attempts that are made at most.
+    pub(super) const fn attempts_max(&self) -> u32 {
+        self.retries_max + 1
+    }
+
+    /// When the request began, or last made progress.
+    pub(super) const fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Forgets the failures: there was progress since.
-    pub(super) const fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.retries = 0;
+        self.began = Instant::now();
     }
 
     /// How long to wait before the next attempt, or `None` if there shall be none.

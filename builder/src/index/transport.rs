@@ -3,8 +3,10 @@
 //! Redirects are followed here and not by the HTTP library, because each hop chooses anew whether certificates are
 //! checked, whether a proxy is used and which credentials are sent: those of one origin never reach another.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
@@ -22,6 +24,12 @@ use super::settings::{IndexSettings, RETRIES_MAX};
 
 /// Most redirects of one request; browsers stop at 20, and no index needs more than three.
 pub const REDIRECTS_MAX: usize = 10;
+
+/// How long a request may fail without a word: what people wait before they wonder.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Gets what a request waits for, as a sentence fragment without credentials.
+pub(super) type OnRetry = Box<dyn Fn(String) + Send + Sync>;
 
 /// Why a request did not give what was asked for. No variant shows credentials.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +138,30 @@ impl RequestError {
         matches!(self, Self::Busy { .. } | Self::Network { .. } | Self::Incomplete { .. })
     }
 
+    /// The host of a transient failure, with its port if it has an unusual one.
+    fn host(&self) -> Option<String> {
+        let (Self::Busy { url, .. } | Self::Network { url, .. } | Self::Incomplete { url, .. }) = self else {
+            return None;
+        };
+        let (host, port) = (url.expose().host_str()?, url.expose().port());
+        Some(port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    }
+
+    /// The innermost reason, in few words.
+    fn cause(&self) -> String {
+        match self {
+            Self::Busy { status, .. } => format!("status {status}"),
+            Self::Network { source, .. } if source.is_timeout() => "no answer".to_owned(),
+            _ => {
+                let mut cause: &dyn Error = self;
+                while let Some(source) = cause.source() {
+                    cause = source;
+                }
+                cause.to_string()
+            }
+        }
+    }
+
     const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after, .. } => *retry_after,
@@ -171,6 +203,8 @@ pub(super) struct Transport {
     clients: Clients,
     credentials: OnceCell<Credentials>,
     permits: Semaphore,
+    on_retry: Option<OnRetry>,
+    told: Mutex<HashSet<(String, u32)>>,
 }
 
 impl Transport {
@@ -178,7 +212,12 @@ impl Transport {
     pub(super) fn new(settings: IndexSettings) -> Self {
         let permits = Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS));
         let clients = Clients::new(settings.clone());
-        Self { settings, clients, credentials: OnceCell::new(), permits }
+        Self { settings, clients, credentials: OnceCell::new(), permits, on_retry: None, told: Mutex::default() }
+    }
+
+    /// Has somebody told what is waited for.
+    pub(super) fn set_on_retry(&mut self, tell: OnRetry) {
+        self.on_retry = Some(tell);
     }
 
     /// What it was made from.
@@ -232,9 +271,37 @@ impl Transport {
             let attempt = async { Body::read(self.send(url, &headers).await?, limit).await };
             match attempt.await {
                 Ok(body) => return Ok(body),
-                Err(error) => wait_or_give_up(error, &mut back_off).await?,
+                Err(error) => self.wait_or_give_up(error, &mut back_off).await?,
             }
         }
+    }
+
+    /// Sleeps before the next attempt, or gives back the error that ends the request. Whoever has waited for
+    /// [`SILENCE_MAX`] is told for whom.
+    pub(super) async fn wait_or_give_up(
+        &self,
+        error: RequestError,
+        back_off: &mut BackOff,
+    ) -> Result<(), RequestError> {
+        if !error.is_transient() {
+            return Err(error);
+        }
+        let Some(delay) = back_off.next_delay(error.retry_after(), jitter()) else {
+            return Err(RequestError::Exhausted { attempts: back_off.attempts(), source: Box::new(error) });
+        };
+        tracing::debug!(%error, ?delay, "will try again");
+        if back_off.began().elapsed() + delay >= SILENCE_MAX
+            && let (Some(tell), Some(host)) = (&self.on_retry, error.host())
+        {
+            let (attempt, of) = (back_off.attempts(), back_off.attempts_max());
+            // Many files of one place fail at once; one line for each of its attempts is enough.
+            let is_new = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert((host.clone(), attempt));
+            if is_new {
+                tell(format!("{host}: attempt {attempt} of {of} ({})", error.cause()));
+            }
+        }
+        tokio::time::sleep(delay).await;
+        Ok(())
     }
 
     /// `url` with the credentials that a request for it would carry.
@@ -304,19 +371,6 @@ impl Body {
         }
         Ok(Self { url: url.expose().clone(), content_type, is_gzip, bytes })
     }
-}
-
-/// Sleeps before the next attempt, or gives back the error that ends the request.
-pub(super) async fn wait_or_give_up(error: RequestError, back_off: &mut BackOff) -> Result<(), RequestError> {
-    if !error.is_transient() {
-        return Err(error);
-    }
-    let Some(delay) = back_off.next_delay(error.retry_after(), jitter()) else {
-        return Err(RequestError::Exhausted { attempts: back_off.attempts(), source: Box::new(error) });
-    };
-    tracing::debug!(%error, ?delay, "will try again");
-    tokio::time::sleep(delay).await;
-    Ok(())
 }
 
 fn check_status(url: &SafeUrl, response: &Response) -> Result<(), RequestError> {

@@ -85,6 +85,14 @@ pub enum IncludeProblem {
     /// Too deep or too many.
     #[error("more than {INCLUDE_DEPTH_MAX} files deep or {INCLUDED_FILES_MAX} files in all are included")]
     TooMany,
+    /// It is not there, or can't be read.
+    #[error("`{path}` can't be read: {reason}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
     /// A URL.
     #[error("`{0}` is not a local file; a lock has all its lines on this machine")]
     Remote(String),

@@ -58,7 +58,14 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read_file(&mut self, path: &Path, as_constraints: bool, from: Option<&Span>) -> Result<(), LockError> {
-        let text = read_text(path)?;
+        let text = read_text(path).map_err(|error| match (error, from) {
+            (LockError::Read { path, source }, Some(span)) => {
+                let reason =
+                    IncludeProblem::Unreadable { path: path.display().to_string(), reason: source.to_string() };
+                LockError::Include { span: span.clone(), reason }
+            }
+            (error, _) => error,
+        })?;
         let canonical = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if let Some(span) = from {
             let include = |reason| LockError::Include { span: span.clone(), reason };

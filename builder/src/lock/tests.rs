@@ -191,7 +191,10 @@ fn includes_that_never_end_are_refused() {
     all.push(("15.txt", ""));
     assert!(Files::new(&all).refusal().contains("files in all"));
     assert!(refusal("-r https://h/r.txt").contains("is not a local file"));
-    assert!(matches!(Files::new(&[("r.lock", "-r none.txt")]).load(), Err(LockError::Read { .. })));
+    let missing = Files::new(&[("r.lock", "\n-r none.txt")]).load();
+    assert!(
+        matches!(missing, Err(LockError::Include { span, reason: IncludeProblem::Unreadable { .. } }) if span.line == 2)
+    );
 }
 
 #[test]

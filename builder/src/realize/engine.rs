@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pip_accel_schema::digest::Sha256Digest;
@@ -21,7 +22,7 @@ use super::room::Room;
 use super::schedule::{Place, Places};
 use crate::build::{LockedBuildRequirement, build_lock_of};
 use crate::event::Event;
-use crate::index::{IndexClient, PublishedFile};
+use crate::index::{IndexClient, PublishedFile, sha256_of_file};
 use crate::lock::LockedBuild;
 use crate::python::bytecode::BytecodePool;
 use crate::python::metadata::CoreMetadata;
@@ -70,6 +71,8 @@ pub struct Engine {
     build_locks: Vec<LockedBuild>,
     purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
+    /// Whether a run that was stopped still looks up what each pin means.
+    chooses_on: AtomicBool,
     pub(crate) room: Room,
     /// What the run's time goes to.
     pub(crate) work: Work,
@@ -109,6 +112,7 @@ impl Engine {
             build_locks,
             purpose,
             touched: Mutex::default(),
+            chooses_on: AtomicBool::new(false),
             room: Room::default(),
             work: Work::default(),
             session: Arc::clone(session),
@@ -138,6 +142,22 @@ impl Engine {
         Ok(obtained)
     }
 
+    /// Stops the run because of a failure. After one that is about the lock, the other packages are still looked up,
+    /// since the same is likely wrong with them; after any other, nothing more is begun.
+    pub(crate) fn stop(&self, failure: &ObtainError) {
+        if !self.session.cancel.is_cancelled() {
+            self.chooses_on.store(failure.is_choice(), Ordering::SeqCst);
+        } else if !failure.is_choice() && !failure.is_cancelled() {
+            self.chooses_on.store(false, Ordering::SeqCst);
+        }
+        self.session.cancel.cancel();
+    }
+
+    /// Whether what pins mean is looked up although the run was stopped.
+    pub(crate) fn is_choosing_on(&self) -> bool {
+        self.chooses_on.load(Ordering::SeqCst) && !self.session.cancel.is_interrupted()
+    }
+
     pub(crate) fn touch(&self, id: ObjectId) {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
@@ -164,10 +184,15 @@ impl Engine {
     }
 
     async fn obtain(self: &Arc<Self>, pin: &Pin, key: &PinKey, for_build: bool) -> Result<Obtained, ObtainError> {
-        if self.session.cancel.is_cancelled() {
-            return Err(ObtainError::Cancelled { pin: pin.to_string() });
+        let cancelled = || ObtainError::Cancelled { pin: pin.to_string() };
+        let cancel = &self.session.cancel;
+        if cancel.is_cancelled() && !self.is_choosing_on() {
+            return Err(cancelled());
         }
         let (selection, published) = self.select(pin, key).await?;
+        if cancel.is_cancelled() {
+            return Err(cancelled());
+        }
         if let Some(reason) = &selection.yanked {
             let reason = if reason.is_empty() { "no reason given" } else { reason };
             self.session.report(Event::Warning(format!("{pin} was withdrawn by its author: {reason}")));
@@ -298,7 +323,9 @@ impl Engine {
     }
 
     pub(crate) async fn client(&self, pin: &Pin) -> Result<&IndexClient, ObtainError> {
-        let make = || async { IndexClient::new(self.session.options.index.clone()) };
+        let session = Arc::clone(&self.session);
+        let tell = move |what| session.report(Event::Waiting { what });
+        let make = || async { Ok(IndexClient::new(self.session.options.index.clone())?.telling(tell)) };
         self.client
             .get_or_try_init(make)
             .await
@@ -312,10 +339,9 @@ impl Engine {
         selection: &Selection,
         published: Option<PublishedFile>,
     ) -> Result<(PathBuf, Option<NewObject>), ObtainError> {
-        if let Some(object) = self.session.lease.take_source(&selection.sha256).map_err(store_error(pin))?
-            && let Provenance::Source { file_name, .. } = &object.provenance
-        {
-            return Ok((object.path.join(file_name), None));
+        if let Some((object, archive)) = self.whole_source(pin, selection, true).await? {
+            drop(object);
+            return Ok((archive, None));
         }
         let new = self.download(pin, selection, published).await?;
         Ok((new.tree.path().join(&selection.file_name), Some(new)))
@@ -331,13 +357,12 @@ impl Engine {
         selection: &Selection,
         published: Option<PublishedFile>,
     ) -> Result<(Object, How), ObtainError> {
-        let take = || self.session.lease.take_source(&selection.sha256).map_err(store_error(pin));
-        if let Some(object) = take()? {
+        if let Some((object, _)) = self.whole_source(pin, selection, false).await? {
             return Ok((object, How::Store));
         }
         let _lane = self.permits.acquire(Place::Lane).await;
         let lock = self.lock(pin, &format!("source {}", selection.sha256)).await?;
-        if let Some(object) = take()? {
+        if let Some((object, _)) = self.whole_source(pin, selection, true).await? {
             return Ok((object, How::Store));
         }
         let new = self.download(pin, selection, published).await?;
@@ -345,6 +370,36 @@ impl Engine {
         drop(lock);
         let object = objects.into_iter().next().expect("publishing returns an object for each it was given");
         Ok((object, How::Fetched))
+    }
+
+    /// The source object of `selection`, if the store has it, and the path of its file, whose bytes were read and are
+    /// those of the digest: what is unpacked and run is what the lock names, whoever wrote into the store meanwhile.
+    /// Damage counts as absence; `may_replace` says that the caller replaces the object next.
+    async fn whole_source(
+        self: &Arc<Self>,
+        pin: &Pin,
+        selection: &Selection,
+        may_replace: bool,
+    ) -> Result<Option<(Object, PathBuf)>, ObtainError> {
+        let expected = selection.sha256;
+        let Some(object) = self.session.lease.take_source(&expected).map_err(store_error(pin))? else {
+            return Ok(None);
+        };
+        let Provenance::Source { file_name, .. } = &object.provenance else { return Ok(None) };
+        let archive = object.path.join(file_name);
+        let reading = archive.clone();
+        let work = tokio::task::spawn_blocking(move || Ok(sha256_of_file(&reading)));
+        let found = match joined(work, &pin.to_string()).await? {
+            Ok(found) if found == expected => return Ok(Some((object, archive))),
+            Ok(found) => format!("it has the SHA-256 {found}"),
+            Err(error) => error.to_string(),
+        };
+        if may_replace {
+            let text = format!("`{file_name}` in the store is damaged ({found}); it is not used and fetched anew");
+            self.session.report(Event::Warning(text));
+            self.session.store.distrust(&object);
+        }
+        Ok(None)
     }
 
     async fn download(

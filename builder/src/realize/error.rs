@@ -203,6 +203,13 @@ impl ObtainError {
     pub const fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled { .. })
     }
+
+    /// Whether the lock and the index don't go together. Other packages may have the same trouble, and all of it is to
+    /// be told at once.
+    #[must_use]
+    pub const fn is_choice(&self) -> bool {
+        matches!(self, Self::Choice { .. } | Self::Unhashed { .. })
+    }
 }
 
 /// Why an environment could not be realized; the old one is untouched.

@@ -261,7 +261,9 @@ pub(crate) fn run<T>(session: &Session, work: impl Future<Output = T>) -> Result
         .build()
         .map_err(RealizeError::Runtime)?;
     let _interrupts = Listener::start(&session.cancel).map_err(RealizeError::Runtime)?;
+    session.report_gone();
     let result = runtime.block_on(work);
+    session.report_gone();
     // Threads that wait for another process's lock can't be stopped; the process ends soon and takes them along.
     runtime.shutdown_background();
     Ok(result)
@@ -289,7 +291,7 @@ async fn obtain_missing(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtaine
                 engine.session.report(Event::Stored { name: object.name.clone(), version: object.version.clone() })
             }
             // The rest is stopped: nothing of it can lead to an environment any more.
-            Err(_) => engine.session.cancel.cancel(),
+            Err(error) => engine.stop(error),
         }
         results[position] = Some(result);
     }

@@ -160,7 +160,7 @@ impl Job<'_> {
     fn spec(&self, paths: &Paths, exchange: &Path, sdists: Sdists) -> SandboxSpec {
         let session = &self.engine.session;
         let index = &self.access.index;
-        let mut read_only: Vec<Bind> = session.python.runtime_paths.iter().map(Bind::same).collect();
+        let mut read_only: Vec<Bind> = session.runtime_paths().iter().map(Bind::same).collect();
         let places = index.find_links.iter().filter_map(local_directory);
         let visible = places.chain(session.options.resolver_paths.clone()).chain(index.ca_file.clone());
         read_only.extend(visible.filter(|path| path.exists() && !path.starts_with("/etc")).map(Bind::same));

@@ -128,7 +128,7 @@ async fn supervise(
         running.init = Some(Watched::open(pid).map_err(SandboxError::step("watching the sandbox"))?);
         release(pid, host.identity, ours.hold)?;
     }
-    let stop = watch(&running, &mut log, &spec.limits, started, (output, cancel)).await;
+    let stop = watch(&running.bwrap, &mut log, &spec.limits, started, (output, cancel)).await;
     let ended = running.finish().await.map_err(SandboxError::step("waiting for bwrap"))?;
     let stop = stop?;
     log.drain(output)?;
@@ -183,8 +183,8 @@ fn release(pid: u32, identity: Identity, mut hold: io::PipeWriter) -> Result<(),
 }
 
 /// Reads output until the command has ended (`None`) or a limit or the caller says stop.
-async fn watch(
-    running: &Running,
+pub(super) async fn watch(
+    process: &Watched,
     log: &mut Log,
     limits: &Limits,
     started: Instant,
@@ -193,7 +193,7 @@ async fn watch(
     let mut last_output = started;
     loop {
         tokio::select! {
-            () = running.bwrap.ended() => return Ok(None),
+            () = process.ended() => return Ok(None),
             () = cancel.cancelled() => return Ok(Some(SandboxStatus::Cancelled)),
             () = sleep_until(deadline(started, limits.wall_clock)) => {
                 return Ok(Some(SandboxStatus::TimedOut { limit: limits.wall_clock }));
@@ -242,19 +242,19 @@ fn without_exit_code(ended: ExitStatus, log: &Log) -> Result<SandboxStatus, Sand
 }
 
 /// The output as it comes.
-struct Log {
+pub(super) struct Log {
     pipe: pipe::Receiver,
     lines: LineBuffer,
     last: LastLines,
     buffer: Vec<u8>,
-    bytes: u64,
+    pub(super) bytes: u64,
     bytes_max: u64,
     overflow: bool,
     closed: bool,
 }
 
 impl Log {
-    fn new(pipe: pipe::Receiver, bytes_max: u64) -> Self {
+    pub(super) fn new(pipe: pipe::Receiver, bytes_max: u64) -> Self {
         let (lines, last) = (LineBuffer::default(), LastLines::new(EXPLANATION_LINES));
         Self { pipe, lines, last, buffer: vec![0; READ_BYTES], bytes: 0, bytes_max, overflow: false, closed: false }
     }
@@ -270,7 +270,7 @@ impl Log {
     }
 
     /// Everything that wrote is dead: what is in the pipe is all there is.
-    fn drain(&mut self, sink: &mut dyn OutputSink) -> Result<(), SandboxError> {
+    pub(super) fn drain(&mut self, sink: &mut dyn OutputSink) -> Result<(), SandboxError> {
         while !self.overflow {
             match self.pipe.try_read(&mut self.buffer) {
                 Ok(0) => break,
@@ -291,7 +291,7 @@ impl Log {
         self.lines.push(&self.buffer[..taken], sink).map_err(|source| SandboxError::Sink { source })
     }
 
-    fn overflow(&self) -> Option<SandboxStatus> {
+    pub(super) fn overflow(&self) -> Option<SandboxStatus> {
         self.overflow.then_some(SandboxStatus::LogTooLong { limit: self.bytes_max })
     }
 }

@@ -20,6 +20,12 @@ use crate::ui::seconds;
 pub(super) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
     let target = target(context, &args.target)?;
+    if args.source.only_binary.iter().any(|names| names != ":none:") {
+        let text = "`build` builds from an sdist, and --only-binary excludes sdists".to_owned();
+        return Err(
+            Failure::new(Exit::Usage, text).hint("leave --only-binary away, or fetch the wheel: pip-accel fetch")
+        );
+    }
     let settings = context.settings()?;
     let store = context.open(&settings, Access::ReadWrite)?;
     let opened = Opened::new(context, store, settings, &args.source, &LockOptions::default())?;

@@ -32,8 +32,9 @@ pub(super) fn run(context: &Context<'_>, args: &FetchArgs) -> Result<Exit, Failu
             "seconds": started.elapsed().as_secs_f64(),
         }));
     } else {
+        let noun = if report.packages == 1 { "package" } else { "packages" };
         context.ui.note(&format!(
-            "{} packages: {} in the store, {} fetched, in {}",
+            "{} {noun}: {} in the store, {} fetched, in {}",
             report.packages,
             report.from_store,
             report.fetched,

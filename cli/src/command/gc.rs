@@ -1,5 +1,6 @@
 //! `gc`: delete what nothing refers to.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub(super) fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Failure>
     let expired = expired(&store, &policy, false);
     let report = store.gc_apply(&policy, &mut |_| {})?;
     show_report(context, &report, &expired);
-    Ok(Exit::Done)
+    foreign(&report, store.root())
 }
 
 /// Earlier generations of environments that are older than what the policy spares: they are let go first.
@@ -163,6 +164,20 @@ fn why(reason: &DeadReason) -> String {
         DeadReason::Unreferenced => "nothing refers to it".to_owned(),
         DeadReason::RootGone { root } => format!("`{root}`, which kept it, is gone"),
     }
+}
+
+/// Objects that only another user can delete: everything else was done, and the rest needs a word.
+fn foreign(report: &GcReport, root: &Path) -> Result<Exit, Failure> {
+    let Some(first) = report.foreign.first() else { return Ok(Exit::Done) };
+    let more = match report.foreign.len() - 1 {
+        0 => String::new(),
+        1 => " and 1 more object".to_owned(),
+        more => format!(" and {more} more objects"),
+    };
+    let text = format!("`{}`{more} can't be deleted: the owner is {}, not you", first.path.display(), first.owner);
+    let remedy =
+        format!("take it over: sudo chown -R \"$(id -u):$(id -g)\" {}; then repeat the command", root.display());
+    Err(Failure::new(Exit::Error, text).hint(&remedy))
 }
 
 fn show_report(context: &Context<'_>, report: &GcReport, expired: &[Expired]) {

@@ -68,10 +68,7 @@ impl Context<'_> {
 
     /// Where the time comes from.
     pub(crate) fn clock(&self) -> Clock {
-        match self.host.variable("PIP_ACCEL_TEST_NOW").and_then(|text| text.parse().ok()) {
-            Some(seconds) => Clock::Fixed(seconds),
-            None => Clock::System,
-        }
+        self.host.now.map_or(Clock::System, Clock::Fixed)
     }
 
     /// How the settings say that the store is to be opened.
@@ -118,7 +115,7 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "pip-accel", &mut script);
-            context.ui.data(String::from_utf8_lossy(&script).trim_end());
+            context.ui.text(String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Done)
         }
         Command::Man { directory } => manual::run(context, directory),

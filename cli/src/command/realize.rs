@@ -82,7 +82,7 @@ fn print_build_lock(context: &Context<'_>, unlocked: &UnlockedBuilds) {
         ui.json(&json!({ "version": 1, "builds": unlocked.resolved, "unknown": unlocked.unknown }));
     } else {
         for build in &unlocked.resolved {
-            ui.data(&format!("\n{}", build.to_string().trim_end()));
+            ui.text(&format!("\n{}", build.to_string().trim_end()));
         }
     }
     if !unlocked.unknown.is_empty() {
@@ -257,5 +257,6 @@ fn show_plan(context: &Context<'_>, plan: &Plan) {
         context.ui.data(&format!("{}: {what}", package.pin));
     }
     let missing = plan.packages.len() - plan.in_store();
-    context.ui.note(&format!("{} packages: {} in the store, {missing} missing", plan.packages.len(), plan.in_store()));
+    let noun = if plan.packages.len() == 1 { "package" } else { "packages" };
+    context.ui.note(&format!("{} {noun}: {} in the store, {missing} missing", plan.packages.len(), plan.in_store()));
 }

@@ -93,7 +93,7 @@ pub(super) fn interpreters<'a>(
 pub(super) fn apply_flags(settings: &mut Settings, args: &SourceArgs) {
     settings.set("python", args.python.clone().map(Value::Text));
     settings.set("offline", args.offline.then_some(Value::Flag(true)));
-    settings.set("jobs", args.jobs.map(|jobs| Value::Number(jobs as u64)));
+    settings.set("jobs", args.jobs.map(|jobs| Value::Number(jobs.get() as u64)));
     settings.set("sandbox", args.no_sandbox.then(|| Value::Text("none".to_owned())));
 }
 

@@ -42,9 +42,17 @@ impl Ui {
         }
     }
 
-    /// Prints a line of data. A reader that went away ends the output, not the program.
+    /// Prints a line of data: one line, whatever file names are in it. A reader that went away ends the output, not
+    /// the program.
     pub(crate) fn data(&self, line: &str) {
-        drop(writeln!(io::stdout().lock(), "{line}"));
+        self.text(&one_line(line));
+    }
+
+    /// Prints data of several lines.
+    pub(crate) fn text(&self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        let text = for_stream(text, stdout.is_terminal());
+        drop(writeln!(stdout, "{text}"));
     }
 
     /// Prints the output of a build: to a terminal without escape sequences and control characters, elsewhere byte by
@@ -80,18 +88,18 @@ impl Ui {
     /// Says something that only `-qq` silences.
     pub(crate) fn warn(&self, line: &str) {
         if self.quiet < 2 {
-            self.talk(&format!("{} {line}", self.paint("warning:", "33")));
+            self.say(&self.paint("warning: ", "33"), &one_line(line));
         }
     }
 
-    /// Says why the program fails.
-    pub(crate) fn error(&self, line: &str) {
-        self.talk(&format!("{} {line}", self.paint("error:", "31")));
+    /// Says why the program fails. Words of other programs may have several lines; none of them begins where ours do.
+    pub(crate) fn error(&self, text: &str) {
+        self.say(&self.paint("error: ", "31"), &text.replace('\n', "\n    "));
     }
 
     /// Says what to do next.
     pub(crate) fn hint(&self, line: &str) {
-        self.talk(&format!("{} {line}", self.paint("hint:", "36")));
+        self.say(&self.paint("hint: ", "36"), &one_line(line));
     }
 
     /// The reporter of a run.
@@ -100,11 +108,29 @@ impl Ui {
         Arc::new(Progress::new(*self))
     }
 
+    /// Says one line on standard error.
     pub(crate) fn talk(&self, line: &str) {
-        drop(writeln!(io::stderr().lock(), "{line}"));
+        self.say("", &one_line(line));
+    }
+
+    /// Our own words, which may have colours, and a text in which anything may be that an index, an archive or a file
+    /// name holds.
+    fn say(&self, prefix: &str, text: &str) {
+        let mut stderr = io::stderr().lock();
+        let text = for_stream(text, stderr.is_terminal());
+        drop(writeln!(stderr, "{prefix}{text}"));
     }
 
     fn paint(&self, word: &str, code: &str) -> String {
-        if self.color { format!("\u{1b}[1;{code}m{word}\u{1b}[0m") } else { word.to_owned() }
+        if self.color { format!("\u{1b}[1;{code}m{}\u{1b}[0m ", word.trim_end()) } else { word.to_owned() }
     }
+}
+
+/// A message is one line: whatever it quotes can't begin another one.
+fn one_line(text: &str) -> String {
+    text.trim_end_matches('\n').replace(['\n', '\r'], " ")
+}
+
+fn for_stream(text: &str, is_terminal: bool) -> String {
+    if is_terminal { printable::line(text) } else { text.to_owned() }
 }

@@ -78,6 +78,13 @@ pub(crate) fn mark_deleting(connection: &Connection, rows: &[RowId]) -> Result<(
     Ok(())
 }
 
+/// Makes a row valid again that [`mark_deleting`] marked. What it referred to stays forgotten: that goes as well.
+pub(crate) fn unmark(connection: &Connection, row: RowId) -> Result<(), Failure> {
+    let mut mark = connection.prepare_cached("UPDATE object SET state = ?2 WHERE id = ?1 AND state = ?3")?;
+    mark.execute([row, VALID, DELETING])?;
+    Ok(())
+}
+
 /// The folder name of `row` if it is in `state`.
 pub(crate) fn path_if(connection: &Connection, row: RowId, state: i64) -> Result<Option<String>, Failure> {
     let mut statement = connection.prepare_cached("SELECT path FROM object WHERE id = ?1 AND state = ?2")?;

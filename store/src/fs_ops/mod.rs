@@ -104,6 +104,12 @@ pub(crate) fn move_to_trash(path: &Path, trash: &Path) -> Result<Option<PathBuf>
     }
 }
 
+/// The user's name, or the number of one who has none.
+pub(crate) fn user_name(uid: u32) -> String {
+    let known = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+    known.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
 /// Makes everything written so far on the file system of `folder` durable.
 pub(crate) fn sync_file_system(folder: &Path) -> Result<(), StoreError> {
     let opened = File::open(folder).on("open", folder)?;

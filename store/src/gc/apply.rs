@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use rusqlite::Connection;
@@ -12,7 +12,10 @@ use super::choose::choose;
 use super::plan::{self, Dead, Decision, Graph};
 use super::reserve::{release_reserve, renew_reserve};
 use super::roots::{self, RootState};
-use super::{DeadReason, DeadRoot, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot, delete_trashed};
+use super::{
+    DeadReason, DeadRoot, ForeignObject, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot,
+    delete_trashed,
+};
 use pip_accel_schema::store_path::OBJECT_ID_TEXT_LEN;
 
 use crate::db::object::DELETING;
@@ -33,6 +36,9 @@ const DELETE_CHUNK: usize = 32;
 
 /// A root and what was found at its location.
 pub(crate) type Examined = (FoundRoot, RootState);
+
+/// The store paths that were taken away, where they are now, and what could not be.
+type Taken = (HashSet<String>, Vec<PathBuf>, Vec<ForeignObject>);
 
 /// A plan and the rows that it is about.
 struct Marked {
@@ -110,7 +116,10 @@ impl Store {
         let marked = self.mark(policy, examined, wanted)?;
         self.checkpoint("gc-marked");
         observer(GcStep::Marked { objects: marked.rows.len() as u64, bytes: marked.plan.dead_bytes });
-        let (taken, folders) = self.move_to_trash(&marked.rows)?;
+        let (taken, folders, foreign) = self.move_to_trash(&marked.rows)?;
+        report
+            .foreign
+            .extend(foreign.into_iter().filter(|object| !report.foreign.contains(object)).collect::<Vec<_>>());
         self.checkpoint("gc-renamed");
         let (mut freed, left) = self.delete_folders(&folders, observer);
         freed.add(self.delete_links(&taken));
@@ -247,16 +256,25 @@ impl Store {
         }
     }
 
-    /// Step 3: the store paths that were taken away, and where they are now.
-    fn move_to_trash(&self, rows: &[RowId]) -> Result<(HashSet<String>, Vec<PathBuf>), StoreError> {
-        let mut taken = HashSet::new();
-        let mut folders = Vec::new();
+    /// Step 3: the store paths that were taken away, and where they are now. What belongs to another user, who ran the
+    /// program here as root for instance, can't be moved: it is valid again, so that neither this nor a later run
+    /// that needs it is stuck.
+    fn move_to_trash(&self, rows: &[RowId]) -> Result<Taken, StoreError> {
+        let (mut taken, mut folders, mut foreign) = (HashSet::new(), Vec::new(), Vec::new());
         for batch in rows.chunks(BATCH) {
             self.database.write("delete objects", |db| {
                 for row in batch {
                     // Whoever published the object again has taken the row over.
                     let Some(path) = db::graph::path_if(db, *row, DELETING)? else { continue };
-                    folders.extend(fs_ops::move_to_trash(&self.layout().object(&path), &self.layout().trash())?);
+                    let folder = self.layout().object(&path);
+                    match fs_ops::move_to_trash(&folder, &self.layout().trash()) {
+                        Ok(moved) => folders.extend(moved),
+                        Err(error) => {
+                            foreign.push(ForeignObject { owner: foreign_owner(&folder).ok_or(error)?, path: folder });
+                            db::graph::unmark(db, *row)?;
+                            continue;
+                        }
+                    }
                     self.checkpoint("gc-one-renamed");
                     db::object::delete(db, *row, DELETING)?;
                     taken.insert(path);
@@ -264,7 +282,7 @@ impl Store {
                 Ok(())
             })?;
         }
-        Ok((taken, folders))
+        Ok((taken, folders, foreign))
     }
 
     /// Step 4.
@@ -290,6 +308,12 @@ impl Store {
         }
         (freed, left)
     }
+}
+
+/// The user whose folder this is, if that is another one than this process's.
+fn foreign_owner(folder: &Path) -> Option<String> {
+    let owner = fs::symlink_metadata(folder).ok()?.uid();
+    (owner != nix::unistd::Uid::effective().as_raw()).then(|| fs_ops::user_name(owner))
 }
 
 /// The roots as the transaction of `db` sees them. One that was found dead before must be the same row and still be

@@ -281,6 +281,15 @@ pub enum GcStep {
     },
 }
 
+/// A dead object that belongs to another user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ForeignObject {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Name or number of the user.
+    pub owner: String,
+}
+
 /// What a collection did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct GcReport {
@@ -300,4 +309,6 @@ pub struct GcReport {
     pub freed_bytes: u64,
     /// Folders that could not be deleted; they stay in the trash for the next time.
     pub left: Vec<PathBuf>,
+    /// Dead objects that this user may not move, since they belong to another; they stay where they are, and usable.
+    pub foreign: Vec<ForeignObject>,
 }

@@ -100,6 +100,7 @@ impl Store {
             clock,
             is_protecting: false,
             damaged: Damaged::default(),
+            lost: crate::lost::Lost::default(),
         };
         let mut report = store.fill(depth)?;
         store.database.checkpoint();

@@ -11,7 +11,7 @@ use super::libc::{LOADERS, refresh_kernel};
 use super::{InterpreterError, PythonInstallation, query};
 
 /// Namespace of the remembered answers; a change of [`PythonInstallation`] or of the script is a new one.
-pub const INTERPRETER_NAMESPACE: &str = "interpreter/1";
+pub const INTERPRETER_NAMESPACE: &str = "interpreter/2";
 
 /// Namespace and key → value.
 pub type MemoGet<'a> = dyn Fn(&str, &[u8]) -> Option<Vec<u8>> + 'a;

@@ -5,6 +5,7 @@ mod cache;
 mod discovery;
 mod libc;
 mod run;
+mod shown;
 mod support;
 #[cfg(test)]
 mod tests;
@@ -92,8 +93,10 @@ pub struct PythonInstallation {
     pub executable: PathBuf,
     /// Its `sys.base_prefix`.
     pub prefix: PathBuf,
-    /// Files and folders that a sandbox must show for it to run and to compile for it: sorted, none inside another.
-    pub runtime_paths: Vec<PathBuf>,
+    /// The folders of its library and headers, and its shared library; may not exist.
+    own_paths: Vec<PathBuf>,
+    /// `sys.base_prefix` and `sys.base_exec_prefix`.
+    prefixes: Vec<PathBuf>,
     /// What it is, without paths.
     pub interpreter: Interpreter,
     /// Templates of the activation scripts: its own, or ours if it has none (Python 2.7).
@@ -163,7 +166,6 @@ fn installation(executable: PathBuf, answer: Answer) -> Result<PythonInstallatio
     let libc = answer.glibc.as_deref().and_then(libc::parse_glibc).or_else(|| libc::musl_of(&executable));
     let libc = libc.ok_or_else(|| InterpreterError::Libc { path: executable.clone() })?;
     let machine = machine(&answer.platform, answer.pointer_bits);
-    let runtime_paths = runtime_paths(&executable, &answer);
     let [cache_tag, magic] = &answer.bytecode;
     let interpreter = Interpreter {
         implementation,
@@ -184,8 +186,9 @@ fn installation(executable: PathBuf, answer: Answer) -> Result<PythonInstallatio
     supports_environments(&interpreter).map_err(|source| unsupported(&executable, source))?;
     Ok(PythonInstallation {
         executable,
+        prefixes: vec![answer.prefix.clone(), answer.exec_prefix],
+        own_paths: answer.paths,
         prefix: answer.prefix,
-        runtime_paths,
         interpreter,
         activation_templates: or_own_templates(answer.activation_templates),
         ensurepip_wheel: answer.pip_wheel,
@@ -215,30 +218,6 @@ fn without_prefix(
     let Some(prefix) = prefix.to_str().filter(|prefix| !matches!(*prefix, "" | "/" | "/usr")) else { return settings };
     let replace = |(key, value): (String, String)| (key, value.replace(prefix, "{prefix}"));
     settings.into_iter().map(replace).collect()
-}
-
-/// Prefixes that hold more than one program: of these only the interpreter's own files are shown.
-fn is_shared_prefix(prefix: &Path) -> bool {
-    let known = ["/", "/usr", "/usr/local", "/opt", "/root", "/home"].map(Path::new);
-    let is_home = prefix.parent() == Some(Path::new("/home"));
-    known.contains(&prefix) || is_home || prefix.file_name().is_some_and(|name| name == ".local")
-}
-
-fn runtime_paths(executable: &Path, answer: &Answer) -> Vec<PathBuf> {
-    let mut paths = answer.paths.clone();
-    let prefixes = [&answer.prefix, &answer.exec_prefix];
-    paths.extend(prefixes.into_iter().filter(|prefix| !is_shared_prefix(prefix)).cloned());
-    paths.push(executable.to_owned());
-    paths.retain(|path| path.is_absolute() && path.exists());
-    paths.sort();
-    paths.dedup();
-    let mut outermost: Vec<PathBuf> = Vec::new();
-    for path in paths {
-        if !outermost.iter().any(|outer| path.starts_with(outer)) {
-            outermost.push(path);
-        }
-    }
-    outermost
 }
 
 /// The interpreter's templates for POSIX shells, or ours.

@@ -92,10 +92,11 @@ fn every_interpreter_of_this_machine_answers() {
         for name in ["activate", "activate.csh", "activate.fish"] {
             assert!(names.contains(&name), "{label}: {names:?}");
         }
-        assert!(!installation.runtime_paths.is_empty(), "{label}");
-        for path in &installation.runtime_paths {
+        let shown = installation.runtime_paths(None);
+        assert!(!shown.is_empty(), "{label}");
+        for path in &shown {
             assert!(path.exists(), "{label}: {}", path.display());
-            assert_ne!(path, Path::new("/usr"), "{label}");
+            assert_ne!(path.as_path(), Path::new("/usr"), "{label}");
         }
         let prefix = installation.prefix.to_str().expect("UTF-8");
         if prefix.len() > 4 {
@@ -367,13 +368,10 @@ fn a_missing_interpreter_is_reported_with_what_there_is() {
 }
 
 #[test]
-fn machines_and_prefixes() {
+fn machines() {
     assert_eq!(machine("linux-x86_64", 64), "x86_64");
     assert_eq!(machine("linux-x86_64", 32), "i686");
     assert_eq!(machine("linux-aarch64", 32), "armv8l");
-    assert!(is_shared_prefix(Path::new("/home/me/.local")));
-    assert!(is_shared_prefix(Path::new("/home/me")));
-    assert!(!is_shared_prefix(Path::new("/home/me/.pyenv/versions/3.11.7")));
 }
 
 /// Every pip from 10 on says where it looks; the wheel of pip answers where no pip is installed.

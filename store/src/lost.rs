@@ -1,0 +1,86 @@
+//! Objects whose row is valid and whose folder does not hold them any more: somebody deleted or changed it.
+//!
+//! A look-up does not find them, and publishing one again gives the row, with all roots that name it, a new folder. Until
+//! then nothing is changed: a run that can't have the object anew leaves things as it found them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pip_accel_schema::manifest::EntryKind;
+use pip_accel_schema::store_path::ObjectId;
+
+use crate::dedupe::GENERATIONS_MAX;
+use crate::layout::Layout;
+use crate::object::{Object, read_record};
+use crate::store::Store;
+
+/// What the processes of this handle found out about objects.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    /// Objects whose content is not what was published.
+    changed: Mutex<HashSet<ObjectId>>,
+    /// Folders that are gone, and whether that was told already.
+    gone: Mutex<BTreeMap<String, bool>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Lost {
+    /// Whether the folder of a valid row is there and, as far as this handle knows, whole. One `lstat`.
+    pub(crate) fn is_usable(&self, layout: &Layout, id: &ObjectId, path: &str) -> bool {
+        if locked(&self.changed).contains(id) {
+            return false;
+        }
+        // Any other answer than a folder (no permission, an I/O error) is for whoever reads it to report.
+        let gone = match fs::symlink_metadata(layout.object(path)) {
+            Ok(metadata) => !metadata.is_dir(),
+            Err(error) => crate::root::is_absent(&error),
+        };
+        if gone {
+            locked(&self.gone).entry(path.to_owned()).or_insert(false);
+        }
+        !gone
+    }
+
+    /// The object has a new folder.
+    pub(crate) fn replaced(&self, id: &ObjectId) {
+        locked(&self.changed).remove(id);
+    }
+}
+
+impl Store {
+    /// From now on this handle does not find `object`, whose content is not what was published; publishing it again
+    /// replaces it. Files that later objects would share with it are not shared any more.
+    pub fn distrust(&self, object: &Object) {
+        if let Ok(record) = read_record(&object.path) {
+            for entry in record.manifest.entries() {
+                let EntryKind::File { digest, executable, .. } = &entry.kind else { continue };
+                let Ok(own) = fs::symlink_metadata(object.path.join(entry.path.as_str())) else { continue };
+                for generation in 0..GENERATIONS_MAX {
+                    let shared = self.layout().shared_file(digest, *executable, generation);
+                    match fs::symlink_metadata(&shared) {
+                        // A name that can't be removed costs another download, no more: the bytes are checked again.
+                        Ok(found) if (found.dev(), found.ino()) == (own.dev(), own.ino()) => {
+                            drop(fs::remove_file(&shared));
+                        }
+                        Ok(_) => {}
+                        Err(_) => break,
+                    }
+                }
+            }
+        }
+        locked(&self.lost.changed).insert(object.id);
+    }
+
+    /// Names of folders of objects that look-ups missed, sorted; each is told once.
+    #[must_use]
+    pub fn take_gone(&self) -> Vec<String> {
+        let mut gone = locked(&self.lost.gone);
+        let untold = gone.iter_mut().filter_map(|(path, told)| (!std::mem::replace(told, true)).then(|| path.clone()));
+        untold.collect()
+    }
+}
