@@ -26,7 +26,7 @@ use super::private::Previous;
 use super::remove::remove_tree;
 use super::request::{EnvironmentRequest, PackageTree, Realized, Replace};
 use super::script;
-use super::skeleton::{add_links_hook, headers_folder, skeleton, utf8};
+use super::skeleton::{Skeleton, add_links_hook, headers_folder, skeleton, utf8};
 use super::write::{Context, Written, create_file, write_tree};
 
 /// Files of the environment that no package may have, and that are written when all else is there.
@@ -78,15 +78,7 @@ fn realize_at(
         real_folders: request.link_mode != LinkMode::Symlink,
     };
     let mut merger = Merger::new(places, &inputs);
-    for folder in &skeleton.directories {
-        merger.own_directory(folder);
-    }
-    for (path, own) in &skeleton.files {
-        merger.own(path, own.clone());
-    }
-    for name in WRITTEN_LAST {
-        merger.own(name, Own::File { content: Cow::Borrowed(b""), executable: false });
-    }
+    own(&mut merger, &skeleton);
     let LinkTree { mut root, clashes, refused } = merger.merge(&directories)?;
     // Reserved above, written last: its presence says that the environment is complete.
     WRITTEN_LAST.iter().for_each(|name| drop(root.remove(*name)));
@@ -127,6 +119,19 @@ fn realize_at(
     let swapped = staging.install(occupant, request.replace)?;
     let leftover = swapped.old.filter(|old| !is_removed(old));
     Ok(Realized { manifest, clashes, refused, foreign, foreign_lost, replaced, leftover, files })
+}
+
+/// What the environment needs itself, and what is written last: no package has a say at these places.
+fn own<'a>(merger: &mut Merger<'a>, skeleton: &'a Skeleton) {
+    for folder in &skeleton.directories {
+        merger.own_directory(folder);
+    }
+    for (path, own) in &skeleton.files {
+        merger.own(path, own.clone());
+    }
+    for name in WRITTEN_LAST {
+        merger.own(name, Own::File { content: Cow::Borrowed(b""), executable: false });
+    }
 }
 
 /// An error once the work is to stop.

@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context<'_>, args: &GraphArgs) -> Result<Exit, Failu
             context.ui.json(&json!({ "version": 1, "nodes": graph.nodes, "edges": graph.edges }));
             return Ok(Exit::Done);
         }
-        context.ui.data(dot(&graph).trim_end());
+        context.ui.text(dot(&graph).trim_end());
         return Ok(Exit::Done);
     };
     let path = context.host.absolute(file);
