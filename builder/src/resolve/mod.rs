@@ -1,6 +1,6 @@
 //! Resolving build requirements: names and ranges in, pins with hashes out.
 //!
-//! Resolution is not this tool's trade. It is a [`Resolver`] that runs another program; today [`uv::Uv`].
+//! Resolution is not this tool's trade. It is a `Resolver` that runs another program; today uv.
 
 mod access;
 mod input;
