@@ -9,32 +9,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use pip_accel_tests::index_server::IndexServer;
-use pip_accel_tests::{LockWriter, Running, SdistBuilder, TestEnv, WheelBuilder, cleanup};
+use pip_accel_tests::{LockWriter, SdistBuilder, TestEnv, WheelBuilder, cleanup};
 
 use crate::bad_surroundings::{assert_no_mounts_left, if_possible, with_own_mounts};
+use crate::store_lifecycle::wait_while_running;
 use crate::support::{env, exit};
-
-/// Longest time a condition is waited for; far more than any takes.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Waits until `condition` holds while `process` runs; false when the process ended first.
-fn wait_while_running(process: &mut Running, condition: impl Fn() -> bool) -> bool {
-    let started = Instant::now();
-    loop {
-        if condition() {
-            return true;
-        }
-        if process.is_finished() {
-            return false;
-        }
-        assert!(started.elapsed() < PATIENCE, "waited too long");
-        std::thread::yield_now();
-    }
-}
 
 /// Locks `a.lock` and `b.lock` with a package of that name each.
 fn two_locks(env: &TestEnv) {
