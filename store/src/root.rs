@@ -99,6 +99,19 @@ impl Store {
         Ok(held.is_some_and(|held| held == wanted))
     }
 
+    /// Whether there is a root of this kind and name that names exactly `objects`, and the folder of each is there.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn root_is_whole(&self, kind: RootKind, name: &str, objects: &[ObjectId]) -> Result<bool, StoreError> {
+        let held = self.database.read("look up a root", |db| db::root::folders(db, kind, name))?;
+        let Some(held) = held else { return Ok(false) };
+        let ids: HashSet<ObjectId> = held.iter().map(|(id, _)| *id).collect();
+        let is_usable =
+            |(id, path): &(ObjectId, String)| !self.damaged.has(id) && self.lost.is_usable(self.layout(), id, path);
+        Ok(ids == objects.iter().copied().collect() && held.iter().all(is_usable))
+    }
+
     /// Sets a root on `objects`; the one of the same kind and name is replaced. On return it survives a power cut.
     ///
     /// # Errors

@@ -12,23 +12,27 @@ use crate::support::env;
 /// The times of files settle within seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+fn known() -> WheelBuilder {
+    WheelBuilder::simple("known", "1.0").file("known/part.py", "VALUE = 1\n").entry_point("tool", "known:x")
+}
+
 /// An environment whose check is remembered.
 fn remembered() -> TestEnv {
     let env = env();
-    let wheel =
-        WheelBuilder::simple("known", "1.0").file("known/part.py", "VALUE = 1\n").entry_point("tool", "known:x");
-    env.lock(&[&wheel.build(), &WheelBuilder::simple("other", "1.0").build()]);
+    env.lock(&[&known().build(), &WheelBuilder::simple("other", "1.0").build()]);
     env.realize(&[]).success();
-    let started = Instant::now();
-    while !is_remembered(&env) {
-        env.realize(&[]).success().says("nothing to do");
-        assert!(started.elapsed() < PATIENCE, "the check is never remembered");
-    }
+    remember(&env);
     env
 }
 
-fn is_remembered(env: &TestEnv) -> bool {
-    sqlite(env, "SELECT count(*) FROM memo WHERE namespace = 'environment-checked/1'").trim() != "[(0,)]"
+/// Runs until the environment as it is now was checked and the check is remembered.
+fn remember(env: &TestEnv) {
+    sqlite(env, "DELETE FROM memo WHERE namespace = 'environment-checked/2'");
+    let started = Instant::now();
+    while sqlite(env, "SELECT count(*) FROM memo WHERE namespace = 'environment-checked/2'").trim() == "[(0,)]" {
+        env.realize(&[]).success().says("nothing to do");
+        assert!(started.elapsed() < PATIENCE, "the check is never remembered");
+    }
 }
 
 fn modified(path: &Path) -> std::time::SystemTime {
@@ -56,8 +60,8 @@ fn whatever_changes_is_seen_and_mended() {
         let output = env.realize(&[]).success();
         assert!(!output.stderr.contains("nothing to do"), "{what}: it was not seen\n{output:?}");
         assert_eq!(env.evaluate("import known.part, other", "known.part.VALUE, other.__version__"), "1 1.0", "{what}");
-        env.realize(&[]).success().says("nothing to do");
         assert!(!site.join("foreign.py").exists());
+        remember(&env);
     }
 }
 
@@ -75,4 +79,42 @@ fn a_remembered_check_changes_nothing() {
     let output = env.realize(&["--offline"]).success();
     assert!(!output.stderr.contains("nothing to do"), "{output:?}");
     assert_eq!(env.evaluate("import known.part, other", "known.part.VALUE, other.__version__"), "1 1.0");
+}
+
+/// What decides from outside the environment is asked every time: the lock, the options, pip's configuration, the root.
+#[test]
+fn another_question_gets_another_answer() {
+    let mut env = remembered();
+    let (known, other) = (known().build(), WheelBuilder::simple("other", "1.0").build());
+    env.lock(&[&known]);
+    env.realize(&[]).success().says("1 package: 1 from the store");
+    assert!(!env.site_packages().join("other").exists());
+    env.lock(&[&known, &other]);
+    env.realize(&[]).success().says("2 packages: 2 from the store");
+    remember(&env);
+    env.realize(&["--link-mode", "copy"]).success().says("2 packages: 2 from the store");
+    env.realize(&[]).success().says("2 packages: 2 from the store");
+    remember(&env);
+    env.set("PIP_NO_BINARY", "known");
+    env.realize(&["--offline"]).fails_with(3);
+    env.unset("PIP_NO_BINARY");
+    env.realize(&[]).success().says("nothing to do");
+    // Without its root the next collection would take the objects away.
+    sqlite(&env, "DELETE FROM root_object");
+    sqlite(&env, "DELETE FROM root");
+    env.realize(&[]).success().says("nothing to do");
+    assert_eq!(sqlite(&env, "SELECT count(*) FROM root").trim(), "[(1,)]");
+}
+
+/// Once a day all is looked at again, so that what is in daily use is known to be.
+#[test]
+fn a_check_is_not_remembered_for_ever() {
+    let mut env = remembered();
+    let used = |env: &TestEnv| sqlite(env, "SELECT max(last_used_at) FROM object");
+    let before = used(&env);
+    env.realize(&[]).success().says("nothing to do");
+    assert_eq!(used(&env), before);
+    env.travel(2 * 86_400);
+    env.realize(&[]).success().says("nothing to do");
+    assert_ne!(used(&env), before);
 }

@@ -41,6 +41,7 @@ pub(crate) use confinement::Confinement;
 pub(crate) use failure::ending;
 pub use failure::{BuildFailure, BuildStatus};
 pub use inputs::{LockedBuildRequirement, RequirementTrees, build_lock_of};
+pub(crate) use recipe::policy_of;
 pub use recipe::{BuildLockOf, remembered_recipe, sandbox_policy};
 pub use single::{BuildTarget, BuildTargetError, build_one};
 pub use unlocked::{UnlockedBuild, UnlockedBuilds, unlocked_builds};

@@ -21,7 +21,11 @@ pub type BuildLockOf<'a> = Option<&'a [LockedBuildRequirement]>;
 /// The policy as recipes record it.
 #[must_use]
 pub fn sandbox_policy(session: &Session) -> &'static str {
-    match session.options.sandbox {
+    policy_of(session.options.sandbox)
+}
+
+pub(crate) const fn policy_of(sandbox: SandboxChoice) -> &'static str {
+    match sandbox {
         SandboxChoice::Bubblewrap => SANDBOX_POLICY,
         SandboxChoice::None => "none",
     }

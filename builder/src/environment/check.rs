@@ -116,19 +116,6 @@ pub fn check_against(destination: &Path, manifest: EnvironmentManifest) -> Resul
     Ok(status)
 }
 
-/// The status of an environment in which nothing has changed since a check found all in place: only whether its links
-/// still lead somewhere is looked at, which depends on other places.
-///
-/// # Errors
-/// When the environment can't be opened.
-pub fn unchanged(destination: &Path, manifest: EnvironmentManifest) -> Result<EnvironmentStatus, EnvironmentError> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let root =
-        nix::fcntl::open(destination, flags, Mode::empty()).map_err(EnvironmentError::io("open", destination))?;
-    let dangling = dangling(root.as_fd(), &manifest);
-    Ok(EnvironmentStatus { manifest: Some(manifest), dangling, ..EnvironmentStatus::default() })
-}
-
 /// One link for each object, and the interpreter: objects are there as a whole or not at all.
 fn dangling(root: BorrowedFd<'_>, manifest: &EnvironmentManifest) -> Vec<String> {
     let is_link = |entry: &&EnvironmentEntry| matches!(entry.kind, EnvironmentEntryKind::Link { .. });

@@ -43,7 +43,6 @@ mod tests;
 
 pub use check::{
     EnvironmentPackageFiles, EnvironmentStatus, check_against, check_environment, package_files, read_manifest,
-    unchanged,
 };
 pub use error::EnvironmentError;
 pub use generations::{direct_url_of, read_generations, write_generations};
@@ -52,4 +51,4 @@ pub use request::{
     ActivationTemplate, CopyReason, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused,
     Replace,
 };
-pub use stamp::{Stamp, stamp};
+pub use stamp::{Stamp, Watched};

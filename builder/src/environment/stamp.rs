@@ -7,57 +7,80 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::environment::{ENVIRONMENT_MANIFEST_FILE, EnvironmentEntryKind, EnvironmentManifest};
+use serde::{Deserialize, Serialize};
 
-/// What was changed within so many seconds may be changed once more without a new time: the clocks of file systems
+/// What was changed this short a time ago may be changed once more without a new time: the clocks of file systems
 /// tick up to every two seconds.
-const SETTLED_SECONDS: i64 = 3;
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+/// The same where the time has digits below the millisecond: such a clock is the kernel's, which ticks a hundred times
+/// a second or more.
+const SETTLED_AFTER_FINE: Duration = Duration::from_millis(100);
+
+/// What of an environment has a stamp; paths are relative to its root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    folders: Vec<String>,
+    files: Vec<String>,
+}
+
+impl Watched {
+    /// Everything that the manifest names, and the manifest.
+    #[must_use]
+    pub fn of(manifest: &EnvironmentManifest) -> Self {
+        let mut watched = Self { folders: vec![".".to_owned()], files: vec![ENVIRONMENT_MANIFEST_FILE.to_owned()] };
+        for entry in &manifest.entries {
+            match entry.kind {
+                EnvironmentEntryKind::Directory => watched.folders.push(entry.path.clone()),
+                EnvironmentEntryKind::File { .. } => watched.files.push(entry.path.clone()),
+                EnvironmentEntryKind::Link { .. } | EnvironmentEntryKind::Private { .. } => {}
+            }
+        }
+        watched
+    }
+
+    /// The stamp of the environment at `destination`; `None` when something of it is not there or can't be looked at.
+    #[must_use]
+    pub fn stamp(&self, destination: &Path) -> Option<Stamp> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let root = nix::fcntl::open(destination, flags, Mode::empty()).ok()?;
+        let mut sum = Sum {
+            root: root.as_fd(),
+            encoder: Encoder::for_domain("pip-accel/environment-stamp/2"),
+            is_settled: true,
+            now: SystemTime::now().duration_since(UNIX_EPOCH).ok()?,
+        };
+        for path in &self.folders {
+            sum.folder(path)?;
+        }
+        for path in &self.files {
+            sum.file(path)?;
+        }
+        Some(Stamp { digest: ValueDigest::from_bytes(sum.encoder.finish()), is_settled: sum.is_settled })
+    }
+}
 
 /// The state of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// Over all stamps, in the order of the manifest.
+    /// Over all stamps.
     pub digest: ValueDigest,
     /// Whether a later change is sure to change the digest.
     pub is_settled: bool,
-}
-
-/// The stamp of the environment at `destination`; `None` when something of it is not there or can't be looked at.
-#[must_use]
-pub fn stamp(destination: &Path, manifest: &EnvironmentManifest) -> Option<Stamp> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let root = nix::fcntl::open(destination, flags, Mode::empty()).ok()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-    let mut sum = Sum {
-        root: root.as_fd(),
-        encoder: Encoder::for_domain("pip-accel/environment-stamp/1"),
-        is_settled: true,
-        settled_until: i64::try_from(now).ok()?.saturating_sub(SETTLED_SECONDS),
-    };
-    sum.encoder.bytes(manifest.request.as_bytes());
-    sum.folder(".")?;
-    sum.file(ENVIRONMENT_MANIFEST_FILE)?;
-    for entry in &manifest.entries {
-        match entry.kind {
-            EnvironmentEntryKind::Directory => sum.folder(&entry.path)?,
-            EnvironmentEntryKind::File { .. } => sum.file(&entry.path)?,
-            EnvironmentEntryKind::Link { .. } | EnvironmentEntryKind::Private { .. } => {}
-        }
-    }
-    Some(Stamp { digest: ValueDigest::from_bytes(sum.encoder.finish()), is_settled: sum.is_settled })
 }
 
 struct Sum<'a> {
     root: BorrowedFd<'a>,
     encoder: Encoder,
     is_settled: bool,
-    settled_until: i64,
+    now: Duration,
 }
 
 impl Sum<'_> {
@@ -89,6 +112,9 @@ impl Sum<'_> {
 
     fn time(&mut self, seconds: i64, nanoseconds: i64) {
         self.encoder.number(seconds.cast_unsigned()).number(nanoseconds.cast_unsigned());
-        self.is_settled &= seconds <= self.settled_until;
+        let wait = if nanoseconds % 1_000_000 == 0 { SETTLED_AFTER } else { SETTLED_AFTER_FINE };
+        let time = Duration::from_secs(seconds.max(0).cast_unsigned())
+            + Duration::from_nanos(nanoseconds.max(0).cast_unsigned());
+        self.is_settled &= time + wait <= self.now;
     }
 }

@@ -147,6 +147,8 @@ pub struct LoadedLock {
     /// Over all that decides what an environment holds: requirements, formats, builds. Not over the order, the place of
     /// the files, indexes or credentials.
     pub digest: ValueDigest,
+    /// As [`content_digest`], where that decides all: the lock includes no other file and names no variable.
+    pub content: Option<ValueDigest>,
     constraints: Vec<check::Constraint>,
 }
 
@@ -170,6 +172,10 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<LoadedLock, Lo
         return Err(LockError::Refused { problems });
     }
     let digest = digest(&requirements, &raw.options, &build_locks);
+    let content = match raw.contents.as_slice() {
+        [only] if !raw.names_variables => Some(*only),
+        _ => None,
+    };
     Ok(LoadedLock {
         requirements,
         options: raw.options,
@@ -177,8 +183,17 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<LoadedLock, Lo
         unset_variables: raw.unset_variables.into_iter().collect(),
         files: raw.files,
         digest,
+        content,
         constraints,
     })
+}
+
+/// The digest of the bytes of the lock at `path`, whatever they mean.
+///
+/// # Errors
+/// The file can't be read or is longer than any lock.
+pub fn content_digest(path: &Path) -> Result<ValueDigest, LockError> {
+    Ok(read::content_digest(&read::read_bytes(path)?))
 }
 
 impl LoadedLock {

@@ -123,7 +123,7 @@ impl FormatControl {
     }
 
     /// Both selections as sorted texts, for a digest.
-    pub(super) fn texts(&self) -> [Vec<&str>; 2] {
+    pub(crate) fn texts(&self) -> [Vec<&str>; 2] {
         [self.no_binary.texts(), self.only_binary.texts()]
     }
 }

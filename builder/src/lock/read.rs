@@ -6,6 +6,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pip_accel_schema::digest::ValueDigest;
+use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::lock_file::{
     BuildLock, LOCK_FILE_BYTES_MAX, LockItem, LockOption, LockRequirement, RequirementTarget, parse,
 };
@@ -40,6 +42,9 @@ pub(super) struct RawLock {
     pub(super) options: LockOptions,
     pub(super) files: Vec<PathBuf>,
     pub(super) unset_variables: BTreeSet<String>,
+    /// Digests of the files' bytes, in the order of `files`; and whether a variable is named anywhere.
+    pub(super) contents: Vec<ValueDigest>,
+    pub(super) names_variables: bool,
 }
 
 /// Reads a lock with all that it includes.
@@ -58,7 +63,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read_file(&mut self, path: &Path, as_constraints: bool, from: Option<&Span>) -> Result<(), LockError> {
-        let text = read_text(path).map_err(|error| match (error, from) {
+        let text = read_bytes(path).and_then(|bytes| {
+            self.lock.contents.push(content_digest(&bytes));
+            decode(path, bytes)
+        });
+        let text = text.map_err(|error| match (error, from) {
             (LockError::Read { path, source }, Some(span)) => {
                 let reason =
                     IncludeProblem::Unreadable { path: path.display().to_string(), reason: source.to_string() };
@@ -76,6 +85,8 @@ impl Reader<'_> {
                 return Err(include(IncludeProblem::TooMany));
             }
         }
+        // More than are expanded, never less.
+        self.lock.names_variables |= text.contains("${");
         self.open.push(canonical);
         self.lock.files.push(path.to_owned());
         let file: Arc<Path> = Arc::from(path);
@@ -201,7 +212,14 @@ fn expand_variables(text: &str, environment: &Environment<'_>, on_unset: &mut dy
     expanded
 }
 
-fn read_text(path: &Path) -> Result<String, LockError> {
+/// The digest of the bytes of a file of a lock.
+pub(super) fn content_digest(bytes: &[u8]) -> ValueDigest {
+    let mut encoder = Encoder::for_domain("pip-accel/lock-content/1");
+    encoder.bytes(bytes);
+    ValueDigest::from_bytes(encoder.finish())
+}
+
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
     let read_error = |source| LockError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(read_error)?;
@@ -209,6 +227,10 @@ fn read_text(path: &Path) -> Result<String, LockError> {
     if bytes.len() as u64 > LOCK_FILE_BYTES_MAX {
         return Err(LockError::TooLong { path: path.to_owned() });
     }
+    Ok(bytes)
+}
+
+fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, LockError> {
     let encoding = |line| LockError::Encoding { path: path.to_owned(), line };
     let order: Option<fn([u8; 2]) -> u16> = match bytes.as_slice() {
         [0xff, 0xfe, ..] => Some(u16::from_le_bytes),

@@ -240,6 +240,7 @@ pub fn rollback(
         replace: false,
         reattach: request.reattach,
         generations: request.generations,
+        question: None,
     };
     let linker = Linker { store, lease: &lease, python, cancel: None };
     let realized = link(&linker, &realize, (generation.request, Step::BackTo(generation.number)), &obtained)?;

@@ -8,8 +8,8 @@
 //! The session's lease covers every object from the moment it is looked at until the root is registered, so a
 //! garbage collection at any moment takes none of them.
 
+pub mod again;
 pub mod bundle;
-mod checked;
 pub mod detach;
 pub mod engine;
 pub mod error;
@@ -75,6 +75,8 @@ pub struct RealizeRequest {
     pub reattach: bool,
     /// Earlier generations of the environment that are kept.
     pub generations: usize,
+    /// The digest of an [`again::Question`]: what is found in order is remembered under it. `None`: nothing is.
+    pub question: Option<ValueDigest>,
 }
 
 /// What was done.
@@ -210,7 +212,7 @@ fn already_there(
         return Ok(None);
     }
     let clashes = manifest.clashes.clone();
-    let status = checked::check(session, &request.destination, manifest)?;
+    let status = environment::check_against(&request.destination, manifest).map_err(RealizeError::Environment)?;
     // What nobody here made is not what the lock describes.
     if !status.is_intact() || (!status.foreign.is_empty() && !request.keep_foreign) {
         return Ok(None);
@@ -223,6 +225,10 @@ fn already_there(
     let held: Vec<ObjectId> = ids.iter().copied().chain(found).collect();
     if can_write && !session.store.root_holds(root.kind, &root.name, &held)? {
         session.store.put_root(root, &held)?;
+    }
+    let is_plain = clashes.is_empty() && status.foreign.is_empty() && detached.is_empty();
+    if let Some(manifest) = status.manifest.filter(|_| is_plain) {
+        again::remember(&session.store, request, (&manifest, &held))?;
     }
     Ok(Some(RealizeReport {
         packages: ids.len(),

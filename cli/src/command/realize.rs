@@ -1,18 +1,22 @@
 //! `realize`: from a lock to an environment.
 
+mod again;
+
 use std::time::Instant;
 
 use pip_accel_builder::build::{UnlockedBuild, UnlockedBuilds, unlocked_builds};
 use pip_accel_builder::environment::CopyReason;
 use pip_accel_builder::lock::LoadedLock;
+use pip_accel_builder::realize::again::unchanged;
 use pip_accel_builder::realize::generations::GENERATIONS_KEPT;
 use pip_accel_builder::realize::profile::Phases;
 use pip_accel_builder::realize::{self, Plan, RealizeReport, RealizeRequest};
 use pip_accel_schema::environment::LinkMode;
 use serde_json::json;
 
+use self::again::{Begun, content_of_known};
 use super::Context;
-use super::session::{Opened, load_lock};
+use super::session::{Opened, apply_flags, load_lock};
 use crate::args::{LinkModeArg, RealizeArgs};
 use crate::error::Failure;
 use crate::exit_code::Exit;
@@ -25,11 +29,25 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     let mut settings = context.settings()?;
     settings.set("link-mode", args.link_mode.map(|mode| Value::Text(link_mode(mode).as_str().to_owned())));
     settings.set("link", (!args.link.is_empty()).then(|| Value::List(args.link.clone())));
-    let links = settings.package_links()?;
+    apply_flags(&mut settings, &args.source);
+    let mut request = request(context, args, &settings)?;
+    let known = content_of_known(context, args, &request);
+    let mut begun = None;
+    if let Some(content) = &known {
+        let run = Begun::new(context, args, &settings)?;
+        request.question = Some(run.question(content, &request));
+        if let Some(report) = unchanged(&run.store, &request)? {
+            show(context, (&report, &[]), &request, started);
+            return Ok(Exit::Done);
+        }
+        begun = Some(run);
+    }
     let lock = load_lock(context, &args.lock)?;
     warn_of_unknown_links(context, args, &lock)?;
-    let store = context.open_as_allowed(&settings)?;
-    let opened = Opened::new(context, store, settings, &args.source, &lock.options)?;
+    let begun = begun.map_or_else(|| Begun::new(context, args, &settings), Ok)?;
+    request.question = lock.content.map(|content| begun.question(&content, &request));
+    let (store, python) = begun.opened();
+    let opened = Opened::with(context, (store, python), settings, &args.source, &lock.options)?;
     if args.dry_run {
         let plan = realize::plan(&opened.session, &lock)?;
         show_plan(context, &plan);
@@ -39,15 +57,6 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         print_build_lock(context, &unlocked_builds(&opened.session, &lock)?);
         return Ok(Exit::Done);
     }
-    let request = RealizeRequest {
-        destination: context.host.absolute(&args.venv),
-        link_mode: configured_link_mode(&opened.settings),
-        links,
-        keep_foreign: args.keep_foreign || opened.settings.flag("keep-foreign"),
-        replace: args.replace,
-        reattach: args.reattach,
-        generations: generations_kept(&opened.settings),
-    };
     let result = realize::realize(&opened.session, &lock, &request);
     opened.progress.finish();
     let report = result?;
@@ -63,6 +72,19 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         ));
     }
     Ok(Exit::Done)
+}
+
+fn request(context: &Context<'_>, args: &RealizeArgs, settings: &Settings) -> Result<RealizeRequest, Failure> {
+    Ok(RealizeRequest {
+        destination: context.host.absolute(&args.venv),
+        link_mode: configured_link_mode(settings),
+        links: settings.package_links()?,
+        keep_foreign: args.keep_foreign || settings.flag("keep-foreign"),
+        replace: args.replace,
+        reattach: args.reattach,
+        generations: generations_kept(settings),
+        question: None,
+    })
 }
 
 /// A name on the command line that the lock does not have is a slip; in a configuration file it is for another lock.

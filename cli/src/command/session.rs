@@ -29,7 +29,6 @@ use crate::ui::Progress;
 /// A session with what it was made from.
 pub(super) struct Opened {
     pub(super) session: Arc<Session>,
-    pub(super) settings: Settings,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -54,12 +53,23 @@ impl Opened {
     ) -> Result<Self, Failure> {
         apply_flags(&mut settings, args);
         let python = interpreter(context, &store, &settings)?;
+        Self::with(context, (store, python), settings, args, lock)
+    }
+
+    /// As [`Self::new`], for who knows the interpreter; the settings have the flags already.
+    pub(super) fn with(
+        context: &Context<'_>,
+        (store, python): (Arc<Store>, PythonInstallation),
+        settings: Settings,
+        args: &SourceArgs,
+        lock: &LockOptions,
+    ) -> Result<Self, Failure> {
         supports_environments(&python.interpreter)?;
         let options = options(context, (&store, &python), &settings, args, lock)?;
         let progress = context.ui.progress();
         let reporter: Arc<dyn Reporter> = Arc::clone(&progress) as Arc<dyn Reporter>;
         let session = Arc::new(Session::new(&store, python, options, reporter)?);
-        Ok(Self { session, settings, progress })
+        Ok(Self { session, progress })
     }
 }
 
@@ -157,7 +167,7 @@ fn options(
             index(host, (store, python), settings, args, lock)?
         },
         formats: formats(args, lock, &pip_settings(host, python)?)?,
-        sandbox: if settings.text("sandbox") == Some("none") { SandboxChoice::None } else { SandboxChoice::Bubblewrap },
+        sandbox: sandbox(settings),
         limits: limits(settings),
         uv: settings.text("uv").map(|name| named_program(host, name).unwrap_or_else(|| name.into())),
         resolver_paths: certificates.map(|(_, path)| PathBuf::from(path)).collect(),
@@ -165,6 +175,10 @@ fn options(
         home: host.home(),
         search_path: host.variable("PATH").unwrap_or_default(),
     })
+}
+
+pub(super) fn sandbox(settings: &Settings) -> SandboxChoice {
+    if settings.text("sandbox") == Some("none") { SandboxChoice::None } else { SandboxChoice::Bubblewrap }
 }
 
 /// What one build may well need: a C++ compiler on large files has 1 GiB. Shown as `1G` in the settings.
@@ -184,7 +198,7 @@ fn named_program(host: &Host, name: &str) -> Option<PathBuf> {
 }
 
 /// What pip reads from its own variables and files.
-fn pip_settings(host: &Host, python: &PythonInstallation) -> Result<PipSettings, Failure> {
+pub(super) fn pip_settings(host: &Host, python: &PythonInstallation) -> Result<PipSettings, Failure> {
     let variable = |name: &str| host.variable(name);
     Ok(PipSettings::read(&PipConfigFiles::locate(&variable, Some(&python.prefix)), &variable)?)
 }

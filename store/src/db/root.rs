@@ -53,6 +53,26 @@ pub(crate) fn objects(
     Ok(Some(objects))
 }
 
+/// The valid objects that the root of this kind and name names, with the names of their folders; `None` when there is
+/// none.
+pub(crate) fn folders(
+    connection: &Connection,
+    kind: RootKind,
+    name: &str,
+) -> Result<Option<Vec<(ObjectId, String)>>, Failure> {
+    const SQL: &str =
+        "SELECT o.hash, o.path FROM root_object k JOIN object o ON o.id = k.object WHERE k.root = ?1 AND o.state = 1";
+    let Some((row, _)) = find(connection, kind, name)? else { return Ok(None) };
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query([row])?;
+    let mut folders = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = ObjectId::from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+        folders.extend(id.zip(row.get::<_, Option<String>>(1)?));
+    }
+    Ok(Some(folders))
+}
+
 pub(crate) fn all(connection: &Connection) -> Result<Vec<FoundRoot>, Failure> {
     const SQL: &str = "SELECT id, kind, name, location, device, created_at FROM root ORDER BY kind, name";
     let mut statement = connection.prepare_cached(SQL)?;
