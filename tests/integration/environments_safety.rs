@@ -7,7 +7,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use nix::sys::signal::Signal;
@@ -187,7 +187,7 @@ fn foreign_entries_whose_names_are_no_text_are_kept() {
 
 /// What somebody does to the files of one environment, modes and owners included, reaches no other one.
 #[test]
-fn environments_share_no_file_that_differs() {
+fn environments_share_no_file() {
     let env = env();
     env.lock(&[&WheelBuilder::simple("package", "1.0").build()]);
     for venv in [".venv", "two"] {
@@ -205,16 +205,29 @@ fn environments_share_no_file_that_differs() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         std::fs::write(&path, format!("{}added\n", read(".venv", name))).unwrap();
     }
-    assert_eq!(read("two", "RECORD"), before[0]);
-    // The other two are the same in every environment; what was done to them is found and made anew.
-    env.realize(&["--venv", "three"]).success();
-    assert_eq!(names.map(|name| read("three", name)), before);
-    for name in ["INSTALLER", "REQUESTED"] {
-        assert_eq!(metadata("three", name).metadata().unwrap().permissions().mode() & 0o777, 0o444);
-    }
-    env.run(["status", "--venv", "two"]).fails_with(exit::ERROR).prints("INSTALLER").prints("REQUESTED");
-    env.realize(&["--venv", "two"]).success();
     assert_eq!(names.map(|name| read("two", name)), before);
+    env.run(["status", "--venv", "two"]).success();
+    env.run(["status"]).fails_with(exit::ERROR).prints("INSTALLER").prints("REQUESTED");
+    env.realize(&[]).success();
+    assert_eq!(names.map(|name| read(".venv", name)), before);
+}
+
+/// A hundred `.dist-info` folders need a hundred inodes less for each file that is the same in all.
+#[test]
+fn files_that_are_the_same_in_all_packages_are_one() {
+    let env = env();
+    env.lock(&[&WheelBuilder::simple("one", "1.0").build(), &WheelBuilder::simple("two", "1.0").build()]);
+    env.realize(&[]).success();
+    let inode = |path: &str| std::fs::metadata(env.site_packages().join(path)).expect("it is there").ino();
+    for name in ["INSTALLER", "REQUESTED"] {
+        assert_eq!(inode(&format!("one-1.0.dist-info/{name}")), inode(&format!("two-1.0.dist-info/{name}")));
+    }
+    assert_ne!(inode("one-1.0.dist-info/RECORD"), inode("two-1.0.dist-info/RECORD"));
+    // An installer that writes one package anew leaves the other alone.
+    std::fs::remove_file(env.site_packages().join("one-1.0.dist-info/INSTALLER")).expect("removed");
+    std::fs::write(env.site_packages().join("one-1.0.dist-info/INSTALLER"), "pip\n").expect("written");
+    let other = std::fs::read_to_string(env.site_packages().join("two-1.0.dist-info/INSTALLER")).expect("reads");
+    assert_eq!(other, "pip-accel\n");
 }
 
 /// A virtualenv of another program at the place of the environment.

@@ -1,4 +1,4 @@
-//! The link farm: links and small files that environments share as hard links.
+//! The link farm: symbolic links that environments share as hard links.
 //!
 //! A link is an inode, and inodes are what an environment of links costs: ext4 looks long for a free one after many
 //! were deleted (0.4 ms each, measured, while environments come and go), and a link of over 59 bytes, which all are
@@ -9,18 +9,15 @@
 //! may be deleted at any time, what is wrong in it is made anew, and where hard links are not possible (another file
 //! system, another owner, too many of them) links are made as usual.
 
-use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
-use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, geteuid, linkat, symlinkat, unlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use pip_accel_schema::store_path::ObjectId;
 
 /// Longest name of a directory entry.
@@ -28,12 +25,6 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// Characters of the hash of the place that an object's links lead to.
 const PLACE_HASH_LEN: usize = 8;
-
-/// Permissions of the files: nobody writes to them, whatever the process's mask.
-const FILE_MODE: u32 = 0o444;
-
-/// The permissions in a file's mode.
-const MODE_BITS: u32 = 0o7777;
 
 const OPEN_DIRECTORY: OFlag =
     OFlag::O_DIRECTORY.union(OFlag::O_RDONLY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -89,15 +80,6 @@ impl Farm {
         self.note(made.and_then(|()| linkat(object, name, place.0, place.1, AtFlags::empty())))
     }
 
-    /// Makes the file `name` with `content`, kept in the farm by its `kind` and its content, not writable;
-    /// `false` when it was not made.
-    pub(super) fn file(&self, plot: Plot<'_>, kind: &str, content: &[u8], place: (BorrowedFd<'_>, &str)) -> bool {
-        let Some(object) = self.enter(plot) else { return false };
-        let name = format!("{kind}-{}", blake3::hash(content).to_hex());
-        let made = if holds(object, &name, content) { Ok(()) } else { write(object, &name, content) };
-        self.note(made.and_then(|()| linkat(object, name.as_str(), place.0, place.1, AtFlags::empty())))
-    }
-
     /// The directory of an object, created when absent.
     fn enter(&self, plot: Plot<'_>) -> Option<BorrowedFd<'_>> {
         let root = self.root.as_ref().filter(|_| !self.closed.load(Ordering::Relaxed))?;
@@ -129,29 +111,4 @@ impl Farm {
             }
         }
     }
-}
-
-/// Whether the file has this content, and nobody but this user may change that: a power failure may have taken it, and a
-/// `chmod -R` or `chown -R` over an environment reaches it.
-fn holds(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> bool {
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let Ok(file) = openat(directory, name, flags, Mode::empty()) else { return false };
-    let is_ours = |status: FileStat| status.st_mode & MODE_BITS == FILE_MODE && status.st_uid == geteuid().as_raw();
-    if !fstat(&file).is_ok_and(is_ours) {
-        return false;
-    }
-    let mut buffer = vec![0; content.len() + 1];
-    File::from(file).read(&mut buffer).is_ok_and(|length| buffer[..length] == *content)
-}
-
-/// Writes the file under another name first: nobody links what is half written.
-fn write(directory: BorrowedFd<'_>, name: &str, content: &[u8]) -> nix::Result<()> {
-    let temporary = format!(".{:016x}", RandomState::new().hash_one(name));
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = openat(directory, temporary.as_str(), flags, Mode::from_bits_truncate(FILE_MODE))?;
-    if let Err(error) = File::from(file).write_all(content) {
-        let _ = unlinkat(directory, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
-        return Err(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
-    }
-    renameat(directory, temporary.as_str(), directory, name)
 }

@@ -32,6 +32,7 @@ use super::record::{self, Recorded};
 use super::reflink::clone_file;
 use super::request::{CopyReason, FileCounts, PackageTree};
 use super::script;
+use super::twins::Twins;
 
 /// What writing needs to know.
 pub(super) struct Context<'a> {
@@ -99,6 +100,7 @@ pub(super) fn write_tree(
         context,
         records: &records,
         farm: &Farm::open(farm_path, context.packages.len()),
+        twins: &Twins::default(),
         root_path: path,
         path: String::new(),
         written: Written::default(),
@@ -172,14 +174,14 @@ fn push_component(path: &mut String, name: &str) -> usize {
     length
 }
 
-/// Files of `.dist-info` whose content is the same in every environment. What differs is never shared: a hard link has
-/// one owner and one content, and an installer of one environment would write into all.
-const SHARED_FILES: [&str; 2] = ["INSTALLER", "REQUESTED"];
+/// Files of `.dist-info` whose content is the same for every package.
+const TWIN_FILES: [&str; 2] = ["INSTALLER", "REQUESTED"];
 
 struct Writer<'a> {
     context: &'a Context<'a>,
     records: &'a [String],
     farm: &'a Farm,
+    twins: &'a Twins,
     root_path: &'a Path,
     path: String,
     written: Written,
@@ -286,10 +288,12 @@ impl<'a> Writer<'a> {
                 let rewritten = script::with_shebang(&content, context.shebang).map_or(Cow::Owned(content), Cow::Owned);
                 self.file(&rewritten, true, directory, name)
             }
-            Leaf::Own { package: Some(package), own: Own::File { content, executable: false } }
-                if SHARED_FILES.contains(&name) =>
+            Leaf::Own { package: Some(_), own: Own::File { content, executable: false } }
+                if TWIN_FILES.contains(&name) =>
             {
-                self.shared_file(*package, name, content, directory)
+                let write = || create_file(directory, name, false)?.write_all(content);
+                self.twins.make(directory, name, write).map_err(|error| self.error("write", error))?;
+                Ok(EnvironmentEntryKind::File { size: content.len() as u64 })
             }
             Leaf::Own { own: Own::File { content, executable }, .. } => {
                 self.file(content, *executable, directory, name)
@@ -317,21 +321,6 @@ impl<'a> Writer<'a> {
         let copies = copy.write(&source, directory, &self.path).map_err(|error| self.error("copy", error))?;
         self.written.files.copies += copies;
         Ok(EnvironmentEntryKind::Private { package: name.clone() })
-    }
-
-    /// One of [`SHARED_FILES`].
-    fn shared_file(
-        &self,
-        package: usize,
-        name: &str,
-        content: &[u8],
-        directory: BorrowedFd<'_>,
-    ) -> Result<EnvironmentEntryKind, EnvironmentError> {
-        let is_shared = self.context.mode(package) == LinkMode::Symlink;
-        if is_shared && self.farm.file(self.context.plot(package), name, content, (directory, name)) {
-            return Ok(EnvironmentEntryKind::File { size: content.len() as u64 });
-        }
-        self.file(content, false, directory, name)
     }
 
     fn link(

@@ -72,18 +72,21 @@ fn flush(joined: &mut Option<(usize, String)>, lines: &mut Vec<LogicalLine>) {
 
 /// Where the comment begins: a `#` at the start or after white space, as in pip, quotes or not.
 fn comment_start(line: &str) -> Option<usize> {
-    let mut after_space = true;
-    for (index, character) in line.char_indices() {
-        if character == '#' && after_space {
-            return Some(index);
-        }
-        after_space = character.is_whitespace();
-    }
-    None
+    memchr::memchr_iter(b'#', line.as_bytes()).find(|index| begins_word(line, *index))
+}
+
+/// Whether there is white space, or nothing, before the (ASCII) character at `index`.
+pub(super) fn begins_word(line: &str, index: usize) -> bool {
+    line[..index].chars().next_back().is_none_or(char::is_whitespace)
 }
 
 /// Python splits lines at more characters than an editor shows: none of those may hide a requirement.
 fn check_characters(number: usize, line: &str) -> Result<(), LockSyntaxError> {
+    // Nearly all lines; this loop without a branch is many times faster than the search.
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') | (byte == b'\t');
+    if line.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+        return Ok(());
+    }
     let forbidden = |character: &char| {
         (character.is_control() && *character != '\t') || matches!(character, '\u{2028}' | '\u{2029}')
     };

@@ -1,5 +1,6 @@
 //! The options that a lock may hold, on lines of their own or after a requirement.
 
+use super::lines::begins_word;
 use super::words::split_words;
 use super::{FormatSelection, LockOption};
 use crate::digest::Sha256Digest;
@@ -86,14 +87,10 @@ pub(super) struct LineOptions {
 
 /// Where a line's options begin: at the first word with a leading `-`, as in pip.
 pub(super) fn split_options(line: &str) -> (&str, &str) {
-    let mut after_space = true;
-    for (index, character) in line.char_indices() {
-        if character == '-' && after_space {
-            return (line[..index].trim_end(), &line[index..]);
-        }
-        after_space = character.is_whitespace();
+    match memchr::memchr_iter(b'-', line.as_bytes()).find(|index| begins_word(line, *index)) {
+        Some(index) => (line[..index].trim_end(), &line[index..]),
+        None => (line, ""),
     }
-    (line, "")
 }
 
 /// Reads the options of a line.
@@ -115,7 +112,7 @@ pub(super) fn parse_options(text: &str) -> Result<LineOptions, String> {
             (false, None) => String::new(),
             (false, Some(_)) => return Err(format!("the option `{spelling}` takes no value")),
             (true, Some(value)) => value.to_owned(),
-            (true, None) => words.next().ok_or_else(|| format!("the option `{spelling}` needs a value"))?,
+            (true, None) => words.next().ok_or_else(|| format!("the option `{spelling}` needs a value"))?.into_owned(),
         };
         if kind.takes_value() && value.is_empty() {
             return Err(format!("the value of the option `{spelling}` is empty"));

@@ -1,16 +1,21 @@
 //! Option words of a line, split and unquoted as a POSIX shell would (pip uses Python's `shlex`).
 
+use std::borrow::Cow;
+
 /// Splits `text` into words.
 ///
 /// # Errors
 /// An open quote or a `\` at the end, as a sentence.
-pub(super) fn split_words(text: &str) -> Result<Vec<String>, String> {
+pub(super) fn split_words(text: &str) -> Result<Vec<Cow<'_, str>>, String> {
+    if memchr::memchr3(b'\'', b'"', b'\\', text.as_bytes()).is_none() {
+        return Ok(text.split_whitespace().map(Cow::Borrowed).collect());
+    }
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
         match character {
-            _ if character.is_whitespace() => words.extend(word.take()),
+            _ if character.is_whitespace() => words.extend(word.take().map(Cow::Owned)),
             '\'' => quoted(&mut characters, '\'', word.get_or_insert_default())?,
             '"' => quoted(&mut characters, '"', word.get_or_insert_default())?,
             '\\' => {
@@ -20,7 +25,7 @@ pub(super) fn split_words(text: &str) -> Result<Vec<String>, String> {
             _ => word.get_or_insert_default().push(character),
         }
     }
-    words.extend(word);
+    words.extend(word.map(Cow::Owned));
     Ok(words)
 }
 
