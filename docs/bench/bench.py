@@ -17,6 +17,8 @@ import tempfile
 import threading
 import time
 
+import store
+
 # Rows take turns of both sides until their rounds are done or this much time is gone, but three turns at least.
 ROW_SECONDS = 60
 
@@ -33,6 +35,7 @@ class Bench:
         self.rows = []
         self.memory = []
         self.profiles = []
+        self.figures = []
         self.load = os.getloadavg()[0]
         keep = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "PIP_CERT")
         self.base = {name: os.environ[name] for name in keep if name in os.environ}
@@ -157,6 +160,9 @@ class Bench:
         side = lambda *more: (self.ours("built", "--offline", *more, lock=lock), environment, reset)
         self.pair("one build (%s), sandbox / none" % SANDBOX_SDIST, side(), side("--no-sandbox"),
                   Goal(1 / 1.05, extra_milliseconds=50))
+
+    def store(self):
+        self.figures.extend(store.measure(self))
 
     def close(self):
         self.remove(*os.listdir(self.work))
@@ -328,6 +334,8 @@ def table(bench):
         work = ", ".join("%s %.1f s" % (name, spent) for name, spent in phases["work"].items())
         lines.append("| %s (%.1f ms) | %.1f ms | %.1f ms | %.1f ms | %s |" % (
             what, report["seconds"] * 1000, *(phases[name] * 1000 for name in ("plan", "obtain", "link")), work))
+    if bench.figures:
+        lines += ["", *store.table(bench.figures)]
     return lines
 
 
@@ -347,10 +355,10 @@ def main():
     for name in ("program", "uv", "python", "mirror", "lock", "output"):
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", help="parts to run (warm, cold, sandbox), separated by commas; their figures are printed, not kept")
+    parser.add_argument("--only", help="parts to run (warm, cold, sandbox, store), separated by commas; their figures are printed, not kept")
     options = parser.parse_args()
     bench = Bench(options)
-    parts = options.only.split(",") if options.only else ["warm", "cold", "sandbox"]
+    parts = options.only.split(",") if options.only else ["warm", "cold", "sandbox", "store"]
     try:
         if parts != ["sandbox"]:
             bench.use_mirror()

@@ -30,20 +30,21 @@ def rooted(objects):
 
 
 def fill_store(database, objects):
-    """Writes `objects` valid rows, their references and one pin into the database of an empty store of pip-accel."""
+    """Writes `objects` valid rows, their references and one pin into the database of a store of pip-accel."""
     connection = sqlite3.connect(database)
     connection.execute("PRAGMA synchronous = OFF")
+    first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM object").fetchone()[0]
     row = ("INSERT INTO object (id, hash, path, name, version, kind, state, content_digest, size_bytes, source_sha256,"
            " provenance, link_plan, registered_at, last_used_at) VALUES (?, ?, ?, ?, '1.0', 'wheel', 1, ?, 1000, ?, ?, NULL, ?, ?)")
     provenance = '{"kind":"wheel","file_name":"p-1.0-py3-none-any.whl","sha256":"%s","bytecode_tag":"cpython-311"}' % ("0" * 64)
     with connection:
         connection.executemany(row, (
-            (position + 1, digest(position, 20), "%s-p%d-1.0" % (digest(position, 16).hex(), position), "p%d" % position,
+            (first + position, digest(position, 20), "%s-p%d-1.0" % (digest(position, 16).hex(), position), "p%d" % position,
              digest(position, 32), digest(position, 32), provenance, REGISTERED, REGISTERED) for position in range(objects)))
-        connection.executemany("INSERT INTO reference VALUES (?, ?)", ((one + 1, other + 1) for one, other in edges(objects)))
-        connection.execute("INSERT INTO root (id, kind, name, location, device, created_at) VALUES (1, 'pin', 'bench', x'', 0, ?)",
-                           (REGISTERED,))
-        connection.executemany("INSERT INTO root_object VALUES (1, ?)", ((position + 1,) for position in rooted(objects)))
+        connection.executemany("INSERT INTO reference VALUES (?, ?)", ((first + one, first + other) for one, other in edges(objects)))
+        root = connection.execute(
+            "INSERT INTO root (kind, name, location, device, created_at) VALUES ('pin', 'bench', x'', 0, ?)", (REGISTERED,)).lastrowid
+        connection.executemany("INSERT INTO root_object VALUES (?, ?)", ((root, first + position) for position in rooted(objects)))
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
 

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use pip_accel_schema::link_plan::{LinkEntry, LinkPlan};
+use pip_accel_schema::manifest::{Manifest, OBJECT_RECORD_FORMAT, ObjectRecord};
 use rusqlite::params;
 
 use super::*;
+use crate::db;
 
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
@@ -88,6 +90,64 @@ fn plan_of_a_large_store() {
     assert_eq!(plan.dead.len(), 50_000);
     let policy = GcPolicy { min_age_seconds: u64::MAX, ..no_age() };
     assert_eq!(timed("plan, nothing dead", || test.store.gc_plan(&policy).expect("a plan")).dead.len(), 0);
+}
+
+/// The rows of 10,000 objects with 20 references each, a thousand in a batch: what publishing and rebuilding do besides
+/// their work on files. The aim is 20,000 a second.
+#[test]
+#[ignore = "prints figures"]
+fn register_in_batches() {
+    const OBJECTS: i64 = 10_000;
+    const BATCH: i64 = 1000;
+    for _ in 0..3 {
+        let test = TestStore::new();
+        let records: Vec<(ObjectId, ObjectRecord)> =
+            (1..=OBJECTS).map(|row| (id(&row.to_string()), record(&row.to_string()))).collect();
+        let start = Instant::now();
+        for (batch, records) in (0..).zip(records.chunks(BATCH as usize)) {
+            let first = batch * BATCH + 1;
+            let pending = test.store.database.write("register", |db| {
+                for (row, (id, record)) in (first..).zip(records) {
+                    assert_eq!(db::object::write_pending(db, record, id, None, NOW)?, row);
+                }
+                Ok(())
+            });
+            pending.expect("written");
+            let valid = test.store.database.write("register", |db| {
+                for row in first..first + BATCH {
+                    assert!(db::object::make_valid(db, row)?);
+                    let references: Vec<i64> = (1..=20).map(|step| row - step * 7).filter(|row| *row > 0).collect();
+                    db::object::set_references(db, row, &references)?;
+                }
+                Ok(())
+            });
+            valid.expect("written");
+        }
+        let rate = OBJECTS as f64 / start.elapsed().as_secs_f64();
+        eprintln!("registered {rate:.0} objects a second");
+    }
+}
+
+/// The record of a wheel without files and with a link plan of usual size.
+fn record(name: &str) -> ObjectRecord {
+    let link = |number: usize| LinkEntry { path: entry(&format!("package/module{number}.py")), is_directory: false };
+    let (package, version) = (name.parse().expect("a name"), "1.0".parse().expect("a version"));
+    let manifest = Manifest::default();
+    ObjectRecord {
+        format: OBJECT_RECORD_FORMAT,
+        path: StorePath::new(id(name), &package, &version, None).to_string(),
+        name: package,
+        version,
+        provenance: Provenance::Wheel {
+            file_name: format!("{name}-1.0-py3-none-any.whl"),
+            sha256: sha(name),
+            bytecode_tag: "test".to_owned(),
+        },
+        references: Vec::new(),
+        content_digest: manifest.content_digest(),
+        link_plan: Some(LinkPlan { site_links: (0..20).map(link).collect(), ..LinkPlan::default() }),
+        manifest,
+    }
 }
 
 /// Reading everything: `verify` against a loop that reads and hashes each inode on all processors and looks at nothing else.
