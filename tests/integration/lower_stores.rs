@@ -115,6 +115,8 @@ fn the_owners_collection_respects_users() {
         let object = object_of(&owner, "package").expect("it is kept");
         let id = object.file_name().and_then(|name| name.to_str()).expect("text")[..32].to_owned();
         owner.run(["why", &id]).success().prints("of the user");
+        // Another user may look, too, but not at what users said.
+        user.run(["--store", owner.store().to_str().expect("text"), "why", &id]).success();
         std::fs::remove_dir_all(user.venv()).expect("root may, and it is ours otherwise");
         if collects {
             user.travel(A_DAY);
