@@ -125,12 +125,15 @@ impl Session {
         self.python.runtime_paths(self.options.home.as_deref())
     }
 
-    /// Says which objects were expected in the store and are not there any more.
+    /// Says which objects were expected in the store and are not there any more, and which lower stores failed.
     pub(crate) fn report_gone(&self) {
         for name in self.store.take_gone() {
             self.report(Event::Warning(format!(
                 "the folder of `{name}` is gone from the store; it has to be had anew"
             )));
+        }
+        for failure in self.store.take_lower_failures() {
+            self.report(Event::Warning(failure));
         }
     }
 

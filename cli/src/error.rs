@@ -2,6 +2,7 @@
 
 mod bundle;
 mod inspect;
+mod lower;
 
 use std::error::Error;
 use std::io;

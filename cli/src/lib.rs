@@ -11,6 +11,7 @@ mod host;
 mod settings;
 mod ui;
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -53,7 +54,7 @@ pub fn main_at(now: Option<i64>) -> ExitCode {
     }
     let ui = Ui::new(&cli.global, &host);
     start_tracing(&cli);
-    let context = Context { ui, host, global: &cli.global };
+    let context = Context { ui, host, global: &cli.global, told: RefCell::default() };
     match command::run(&context, &cli.command) {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -7,11 +7,12 @@
 //!   store/<store path>/     the objects; each holds manifest.json
 //!   files/<3 hex>/<61 hex>  contents that objects share by hard links; "-x" executable, "~1" next generation
 //!   logs/<name>.zst         build logs
-//!   locks/                  flock files: gc, publish, lease-<name>, key-<hash>
+//!   locks/                  flock files: gc, publish, users, lease-<name>, key-<hash>
 //!   tmp/                    staging and build folders, each flocked by its owner
 //!   trash/                  what is being deleted
 //!   reserve                 bytes that a collection on a full disk may use
 //!   roots/<hash>.json       the roots, for a lost database
+//!   users/                  what other users, for whom this is a lower store, need of it
 //!   quarantine/             what repairs could not mend
 //!   layers/  index/         kept for unpacked system packages and package indexes
 //! ```
@@ -123,6 +124,16 @@ impl Layout {
 
     pub(crate) fn gc_lock(&self) -> PathBuf {
         self.root.join("locks/gc")
+    }
+
+    /// The gate between the collector and those who use this as a lower store.
+    pub(crate) fn users_lock(&self) -> PathBuf {
+        self.root.join("locks/users")
+    }
+
+    /// Where those who use this as a lower store say what they use.
+    pub(crate) fn users(&self) -> PathBuf {
+        self.root.join("users")
     }
 
     pub(crate) fn publish_lock(&self) -> PathBuf {

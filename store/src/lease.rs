@@ -4,7 +4,7 @@
 //! marks the dead inside one transaction that holds the write lock; [`Lease::take`] writes the rows and reads the
 //! objects inside one, too. So either the collector sees the lease and keeps the object, or the taker sees that the
 //! object is being deleted and counts it as absent. When the process dies, the kernel drops the flock, and the next
-//! process that opens the store deletes the rows.
+//! process that opens the store deletes the rows. What is used of lower stores is claimed there (`lower`).
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -20,7 +20,9 @@ use crate::db::object::Found;
 use crate::db::{self, Failure, RowId};
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
+use crate::layout::Layout;
 use crate::lock::{self, LockOwner};
+use crate::lower::Claims;
 use crate::object::Object;
 use crate::store::{Access, Store};
 
@@ -32,6 +34,8 @@ const LAST_USED_GRANULARITY_SECONDS: i64 = 3600;
 pub struct Lease {
     store: Arc<Store>,
     claim: Option<Claim>,
+    /// What is used of lower stores.
+    below: Claims,
 }
 
 /// The recorded part; a read-only store has none.
@@ -57,7 +61,7 @@ impl Store {
     pub fn lease(self: &Arc<Self>) -> Result<Lease, StoreError> {
         let store = Arc::clone(self);
         if self.access == Access::ReadOnly {
-            return Ok(Lease { store, claim: None });
+            return Ok(Lease { store, claim: None, below: Claims::default() });
         }
         loop {
             let name = fs_ops::unique_name("p");
@@ -67,7 +71,8 @@ impl Store {
             // A collector may have taken the file for a dead one before it was locked.
             if fs_ops::is_same_file(&file, &path)? {
                 lock::write_owner(&mut file, &LockOwner::this_process(self.now()));
-                return Ok(Lease { store, claim: Some(Claim { name, path, file, rows: Mutex::default() }) });
+                let claim = Claim { name, path, file, rows: Mutex::default() };
+                return Ok(Lease { store, claim: Some(claim), below: Claims::default() });
             }
         }
     }
@@ -95,15 +100,13 @@ impl Lease {
         &self.store
     }
 
-    /// Looks up `ids` and claims those that are there; one answer for each id, in order.
-    /// An object that is not whole yet, is being deleted or whose folder is gone counts as absent.
+    /// Looks up `ids` and claims those that are there, in this store or else in a lower one; one answer for each id, in
+    /// order. An object that is not whole yet, is being deleted or whose folder is gone counts as absent.
     ///
     /// # Errors
     /// When the database fails.
     pub fn take(&self, ids: &[ObjectId]) -> Result<Vec<Option<Object>>, StoreError> {
-        self.claiming("take objects", |store, db| {
-            ids.iter().map(|id| db::object::find_valid(db, store.layout(), id)).collect::<Result<Vec<_>, _>>()
-        })
+        self.take_each("take objects", ids, db::object::find_valid)
     }
 
     /// Claims any source object with that SHA-256.
@@ -111,35 +114,70 @@ impl Lease {
     /// # Errors
     /// When the database fails.
     pub fn take_source(&self, sha256: &Sha256Digest) -> Result<Option<Object>, StoreError> {
-        let found =
-            self.claiming("take a source", |store, db| Ok(vec![db::object::find_source(db, store.layout(), sha256)?]))?;
+        let found = self.take_each("take a source", std::slice::from_ref(sha256), db::object::find_source)?;
         Ok(found.into_iter().flatten().next())
     }
 
-    /// Claims a source object for each SHA-256 that the store has one of; in the order of the arguments.
+    /// Claims a source object for each SHA-256 that there is one of; in the order of the arguments.
     ///
     /// # Errors
     /// When the database fails.
     pub fn take_sources(&self, sha256: &[Sha256Digest]) -> Result<Vec<Object>, StoreError> {
-        let found = self.claiming("take sources", |store, db| {
-            sha256
-                .iter()
-                .map(|sha256| db::object::find_source(db, store.layout(), sha256))
-                .collect::<Result<Vec<_>, _>>()
-        })?;
+        let found = self.take_each("take sources", sha256, db::object::find_source)?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Claims the objects that builds of `recipe` gave, the newest first.
+    /// Claims the objects that builds of `recipe` gave, the newest first; those of lower stores after the own ones.
     ///
     /// # Errors
     /// When the database fails.
     pub fn take_realisations(&self, recipe: &RecipeId) -> Result<Vec<Object>, StoreError> {
-        let found = self.claiming("take realisations", |store, db| {
+        let look_up = |store: &Store, db: &Connection| {
             let found = db::object::find_realisations(db, store.layout(), recipe)?;
             Ok(found.into_iter().map(Some).collect())
-        })?;
+        };
+        let mut found = self.claiming("take realisations", look_up)?;
+        for position in 0..self.store.lower.len() {
+            found.extend(self.claiming_below(position, "take realisations", look_up));
+        }
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// One answer for each key: from the own store, else from the first lower store that has one.
+    fn take_each<K>(
+        &self,
+        action: &'static str,
+        keys: &[K],
+        find: impl Fn(&Connection, &Layout, &K) -> Result<Option<Found>, Failure>,
+    ) -> Result<Vec<Option<Object>>, StoreError> {
+        let look_up = |keys: &mut dyn Iterator<Item = &K>, store: &Store, db: &Connection| {
+            keys.map(|key| find(db, store.layout(), key)).collect::<Result<Vec<_>, _>>()
+        };
+        let mut found = self.claiming(action, |store, db| look_up(&mut keys.iter(), store, db))?;
+        for lower in 0..self.store.lower.len() {
+            let open: Vec<usize> = (0..keys.len()).filter(|position| found[*position].is_none()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let more = self.claiming_below(lower, action, |store, db| {
+                look_up(&mut open.iter().map(|position| &keys[*position]), store, db)
+            });
+            for (position, object) in open.into_iter().zip(more) {
+                found[position] = object;
+            }
+        }
+        Ok(found)
+    }
+
+    /// As [`Self::claiming`], in a lower store. One that fails has nothing.
+    fn claiming_below(
+        &self,
+        position: usize,
+        action: &'static str,
+        look_up: impl FnOnce(&Store, &Connection) -> Result<Vec<Option<Found>>, Failure>,
+    ) -> Vec<Option<Object>> {
+        let lower = &self.store.lower[position];
+        lower.note(self.below.look_up((position, lower), action, look_up))
     }
 
     /// Runs a look-up and claims what it finds, in one transaction. What this handle is repairing, and what is not
@@ -151,13 +189,7 @@ impl Lease {
     ) -> Result<Vec<Option<Object>>, StoreError> {
         let store = &*self.store;
         let look_up = |store: &Store, db: &Connection| {
-            let is_usable = |found: &Found| {
-                if store.damaged.has(&found.1.id) {
-                    return false;
-                }
-                let name = found.1.path.file_name().and_then(|name| name.to_str());
-                name.is_some_and(|name| store.lost.is_usable(store.layout(), &found.1.id, name))
-            };
+            let is_usable = |found: &Found| !store.damaged.has(&found.1.id) && store.is_usable(&found.1);
             Ok::<_, Failure>(look_up(store, db)?.into_iter().map(|found| found.filter(is_usable)).collect::<Vec<_>>())
         };
         let found = match &self.claim {

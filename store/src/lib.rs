@@ -5,7 +5,7 @@
 //! keeps ([`Store::gc_apply`]). A [`Lease`] keeps alive what a running process works with.
 //!
 //! Reading order: `layout` (where things are), `db` (what is known about them), `tree`, `dedupe` and `publish`
-//! (how an object comes to be), `lease` (how it is used), `gc` (how it goes), `verify` and `sweep` (what may have
+//! (how an object comes to be), `lease` (how it is used), `gc` (how it goes), `lower` (reading another's store), `verify` and `sweep` (what may have
 //! happened to it in between), `bundle` (how it travels). The normative description of the format is `docs/store-format.md`.
 
 mod bundle;
@@ -21,6 +21,7 @@ mod lease;
 mod lock;
 mod log;
 mod lost;
+mod lower;
 mod memo;
 mod object;
 mod open;
@@ -51,12 +52,13 @@ pub use bundle::{
 pub use error::{EntryProblem, StoreError};
 pub use gc::{
     DeadObject, DeadReason, DeadRoot, DeadRootReason, ForeignObject, GcError, GcLimits, GcPlan, GcPolicy, GcReport,
-    GcStep, KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost,
+    GcStep, KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, UsersKept,
 };
 pub use inspect::{DiskShares, InputTree, KeptBy, Origin, PathStep, RootClosure, RootCondition, Share, StepKind, Why};
 pub use lease::Lease;
 pub use lock::{KeyLock, LockOwner};
 pub use log::{BuildLogWriter, BuildRecord};
+pub use lower::{LowerError, LowerStore};
 pub use object::{Object, Referrers};
 pub use open::{OpenError, STORE_FORMAT};
 pub use optimise::OptimiseReport;

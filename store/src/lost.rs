@@ -53,9 +53,19 @@ impl Lost {
 }
 
 impl Store {
+    /// Whether the folder of an object whose row is valid is there and, as far as this handle knows, whole.
+    pub(crate) fn is_usable(&self, object: &Object) -> bool {
+        let name = object.path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| self.lost.is_usable(self.layout(), &object.id, name))
+    }
+
     /// From now on this handle does not find `object`, whose content is not what was published; publishing it again
     /// replaces it. Files that later objects would share with it are not shared any more.
     pub fn distrust(&self, object: &Object) {
+        if let Some(lower) = self.lower_of(object) {
+            locked(&lower.store.lost.changed).insert(object.id);
+            return;
+        }
         if let Ok(record) = read_record(&object.path) {
             for entry in record.manifest.entries() {
                 let EntryKind::File { digest, executable, .. } = &entry.kind else { continue };
@@ -76,11 +86,14 @@ impl Store {
         locked(&self.lost.changed).insert(object.id);
     }
 
-    /// Names of folders of objects that look-ups missed, sorted; each is told once.
+    /// Names of folders of objects that look-ups missed, sorted, in this store and then in lower ones;
+    /// each is told once.
     #[must_use]
     pub fn take_gone(&self) -> Vec<String> {
         let mut gone = locked(&self.lost.gone);
         let untold = gone.iter_mut().filter_map(|(path, told)| (!std::mem::replace(told, true)).then(|| path.clone()));
-        untold.collect()
+        let mut names: Vec<String> = untold.collect();
+        names.extend(self.lower.iter().flat_map(|lower| lower.store.take_gone()));
+        names
     }
 }

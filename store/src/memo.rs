@@ -13,6 +13,17 @@ impl Store {
         self.database.read("look up a memo", |db| db::memo::get(db, namespace, key))
     }
 
+    /// What this store or else a lower one remembers under `key`: for answers that are the same for every user.
+    ///
+    /// # Errors
+    /// When the own database can't be read.
+    pub fn memo_find(&self, namespace: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(value) = self.memo_get(namespace, key)? {
+            return Ok(Some(value));
+        }
+        Ok(self.lower.iter().find_map(|lower| lower.note(lower.store.memo_get(namespace, key))))
+    }
+
     /// Remembers `value` under `key`, over what was there. A read-only store silently remembers nothing.
     ///
     /// # Errors

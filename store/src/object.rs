@@ -1,5 +1,6 @@
 //! Objects as others see them, and the look-ups that find them.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,10 @@ use pip_accel_schema::link_plan::LinkPlan;
 use pip_accel_schema::manifest::{Manifest, OBJECT_RECORD_FORMAT, ObjectRecord, Provenance};
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::store_path::{OBJECT_ID_TEXT_LEN, ObjectId};
+use rusqlite::Connection;
 
-use crate::db;
+use crate::db::object::Found;
+use crate::db::{self, Failure};
 use crate::error::{IoContext, StoreError};
 use crate::layout::RECORD_FILE;
 use crate::root::Root;
@@ -58,7 +61,7 @@ pub struct Referrers {
 }
 
 impl Store {
-    /// The valid objects of a project, newest first.
+    /// The valid objects of a project, newest first; those of lower stores after the own ones.
     ///
     /// # Errors
     /// When the database can't be read.
@@ -67,12 +70,10 @@ impl Store {
         name: &PackageName,
         version: Option<&PackageVersion>,
     ) -> Result<Vec<Object>, StoreError> {
-        let found =
-            self.database.read("look up a project", |db| db::object::find_named(db, self.layout(), name, version))?;
-        Ok(found.into_iter().map(|(_, object)| object).collect())
+        self.list("look up a project", |store, db| db::object::find_named(db, store.layout(), name, version))
     }
 
-    /// The valid objects whose id (or directory name) starts with `id_prefix`, at most 100.
+    /// The valid objects whose id (or directory name) starts with `id_prefix`, at most 100 of each store.
     /// A text that no id starts with has none.
     ///
     /// # Errors
@@ -80,27 +81,39 @@ impl Store {
     pub fn object_by_prefix(&self, id_prefix: &str) -> Result<Vec<Object>, StoreError> {
         let Some((low, high)) = id_range(id_prefix) else { return Ok(Vec::new()) };
         let range = (low.as_bytes().as_slice(), high.as_bytes().as_slice());
-        let found = self
-            .database
-            .read("look up an object", |db| db::object::find_between(db, self.layout(), range, PREFIX_MATCHES_MAX))?;
-        Ok(found.into_iter().map(|(_, object)| object).collect())
+        self.list("look up an object", |store, db| {
+            db::object::find_between(db, store.layout(), range, PREFIX_MATCHES_MAX)
+        })
     }
 
-    /// Those of `ids` that are not (any more) in the store.
+    /// What a look-up finds here and in the lower stores; of one id only what would be used.
+    fn list(
+        &self,
+        action: &'static str,
+        look_up: impl Fn(&Self, &Connection) -> Result<Vec<Found>, Failure>,
+    ) -> Result<Vec<Object>, StoreError> {
+        let found = self.database.read(action, |db| look_up(self, db))?;
+        let mut objects: Vec<Object> = found.into_iter().map(|(_, object)| object).collect();
+        for lower in &self.lower {
+            let below = lower.look_up(action, |store, db| Ok(look_up(store, db)?.into_iter().map(Some).collect()));
+            let known: HashSet<ObjectId> = objects.iter().map(|object| object.id).collect();
+            objects.extend(lower.note(below).into_iter().flatten().filter(|object| !known.contains(&object.id)));
+        }
+        Ok(objects)
+    }
+
+    /// Those of `ids` that are not (any more) in the store, nor in a lower one.
     ///
     /// # Errors
     /// When the database can't be read.
     pub fn missing(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, StoreError> {
-        self.database.read("look for objects", |db| {
-            let mut missing = Vec::new();
-            for id in ids {
-                let found = db::object::find_any_state(db, id)?;
-                if found.is_none_or(|found| found.state != db::object::VALID) {
-                    missing.push(*id);
-                }
-            }
-            Ok(missing)
-        })
+        let absent = self.missing_here(ids)?;
+        let mut missing: Vec<ObjectId> = ids.iter().filter(|id| absent.contains(id)).copied().collect();
+        for lower in &self.lower {
+            let here = lower.note(lower.having(&missing));
+            missing.retain(|id| !here.contains(id));
+        }
+        Ok(missing)
     }
 
     /// What keeps the object alive directly: the roots that name it and the objects that refer to it.
@@ -108,11 +121,13 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub fn referrers(&self, id: &ObjectId) -> Result<Referrers, StoreError> {
-        self.database.snapshot("look up referrers", |db| {
+        let mut referrers = self.database.snapshot("look up referrers", |db| {
             let objects = db::object::find_referrers(db, self.layout(), id)?;
             let objects = objects.into_iter().map(|(_, object)| object).collect();
             Ok(Referrers { roots: db::root::of_object(db, id)?, objects })
-        })
+        })?;
+        referrers.roots.extend(self.roots_below(id)?);
+        Ok(referrers)
     }
 
     /// The list of what the object holds, from its own record on disk; checked against its content digest.

@@ -17,7 +17,7 @@ use crate::gc::renew_reserve;
 use crate::layout::Layout;
 use crate::lost::Lost;
 use crate::repair::Damaged;
-use crate::store::{Access, Durability, OpenOptions, Protect, Shared, Store};
+use crate::store::{Access, Clock, Durability, OpenOptions, Protect, Shared, Store};
 
 /// Version of the layout of the root, in the file `format`.
 pub const STORE_FORMAT: u32 = 1;
@@ -163,16 +163,40 @@ impl Store {
         }
         refuse_lost_database(&layout)?;
         let mode = if mode == DatabaseMode::ReadOnly && !writable_folder { DatabaseMode::Unwritable } else { mode };
-        let database = Arc::new(Database::open(&layout, mode, durability == Durability::Full)?);
-        let files = SharedFiles::new(layout.clone());
+        let database = Database::open(&layout, mode, durability == Durability::Full)?;
         let is_protecting = access == Access::ReadWrite && is_protecting(&layout, protect)?;
-        let shared = Arc::new(Shared { layout, durability, files, checkpoints });
-        let (damaged, lost) = (Damaged::default(), Lost::default());
-        let store = Self { shared, database, access, clock, is_protecting, damaged, lost };
+        let files = SharedFiles::new(layout.clone());
+        let mut store = Self::new(Shared { layout, durability, files, checkpoints }, database, (access, clock));
+        store.is_protecting = is_protecting;
         if access == Access::ReadWrite {
+            Self::make_users_folder(store.layout());
             store.sweep_at_start()?;
         }
         Ok(store)
+    }
+
+    /// Opens a store that is only looked at, and not brought to the present format either, whoever may write to it.
+    pub(crate) fn open_lower(layout: Layout, clock: Clock) -> Result<Self, OpenError> {
+        check_format(&layout)?;
+        refuse_network_file_system(&layout)?;
+        refuse_lost_database(&layout)?;
+        let database = Database::open(&layout, DatabaseMode::Unwritable, false)?;
+        let files = SharedFiles::new(layout.clone());
+        let shared = Shared { layout, durability: Durability::None, files, checkpoints: Checkpoints::default() };
+        Ok(Self::new(shared, database, (Access::ReadOnly, clock)))
+    }
+
+    pub(crate) fn new(shared: Shared, database: Database, (access, clock): (Access, Clock)) -> Self {
+        Self {
+            shared: Arc::new(shared),
+            database: Arc::new(database),
+            access,
+            clock,
+            is_protecting: false,
+            damaged: Damaged::default(),
+            lost: Lost::default(),
+            lower: Vec::new(),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ const SUFFIX: &str = ".json";
 
 /// A root as it is written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Written {
+pub(crate) struct Written {
     format: u32,
     kind: String,
     name: String,
@@ -47,7 +47,7 @@ struct Written {
 }
 
 impl Written {
-    fn new(root: &Root, objects: &[ObjectId]) -> Self {
+    pub(crate) fn new(root: &Root, objects: &[ObjectId]) -> Self {
         let text = root.location.to_str();
         Self {
             format: FORMAT,
@@ -61,7 +61,12 @@ impl Written {
         }
     }
 
-    fn into_root(self) -> Option<(Root, Vec<ObjectId>)> {
+    pub(crate) fn objects(&self) -> &[ObjectId] {
+        &self.objects
+    }
+
+    /// `None` for one of a newer program.
+    pub(crate) fn into_root(self) -> Option<(Root, Vec<ObjectId>)> {
         let location = match (self.location, self.location_bytes) {
             (Some(text), None) => PathBuf::from(text),
             (None, Some(bytes)) => PathBuf::from(OsString::from_vec(bytes)),

@@ -1,6 +1,6 @@
 //! Roots: what keeps objects alive when no process runs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -89,17 +89,19 @@ impl Store {
         Ok(found.map(|(_, root)| root))
     }
 
-    /// Whether there is a root of this kind and name that names exactly `objects`.
+    /// Whether there is a root of this kind and name that names exactly `objects`, in this store and in lower ones.
     ///
     /// # Errors
     /// When the database can't be read.
     pub fn root_holds(&self, kind: RootKind, name: &str, objects: &[ObjectId]) -> Result<bool, StoreError> {
-        let wanted: HashSet<ObjectId> = objects.iter().copied().collect();
+        let wanted: BTreeSet<ObjectId> = objects.iter().copied().collect();
         let held = self.database.read("look up a root", |db| db::root::objects(db, kind, name))?;
-        Ok(held.is_some_and(|held| held == wanted))
+        let Some(held) = held else { return Ok(false) };
+        Ok(held.iter().all(|id| wanted.contains(id)) && self.is_held_below((kind, name), &wanted, &held)?)
     }
 
-    /// Whether there is a root of this kind and name that names exactly `objects`, and the folder of each is there.
+    /// Whether there is a root of this kind and name that names exactly `objects`, in this store and in lower ones, and the
+    /// folder of each is there.
     ///
     /// # Errors
     /// When the database can't be read.
@@ -107,15 +109,19 @@ impl Store {
         let held = self.database.read("look up a root", |db| db::root::folders(db, kind, name))?;
         let Some(held) = held else { return Ok(false) };
         let ids: HashSet<ObjectId> = held.iter().map(|(id, _)| *id).collect();
+        let wanted: BTreeSet<ObjectId> = objects.iter().copied().collect();
         let is_usable =
             |(id, path): &(ObjectId, String)| !self.damaged.has(id) && self.lost.is_usable(self.layout(), id, path);
-        Ok(ids == objects.iter().copied().collect() && held.iter().all(is_usable))
+        let is_whole = ids.iter().all(|id| wanted.contains(id)) && held.iter().all(is_usable);
+        let below: Vec<ObjectId> = wanted.difference(&ids.iter().copied().collect()).copied().collect();
+        Ok(is_whole && self.are_usable_below(below) && self.is_held_below((kind, name), &wanted, &ids)?)
     }
 
-    /// Sets a root on `objects`; the one of the same kind and name is replaced. On return it survives a power cut.
+    /// Sets a root on `objects`; the one of the same kind and name is replaced. On return it survives a power cut. What
+    /// this store lacks and a lower store has is kept there, as far as somebody can say so to its owner.
     ///
     /// # Errors
-    /// [`StoreError::MissingObject`] when one of the objects is not (any more) in the store; nothing is changed then.
+    /// [`StoreError::MissingObject`] when one of the objects is not (any more) in a store; nothing is changed then.
     /// Also when the store is read-only or the database fails.
     pub fn put_root(&self, root: NewRoot, objects: &[ObjectId]) -> Result<(), StoreError> {
         self.writable("set a root")?;
@@ -123,6 +129,11 @@ impl Store {
         let device = if kind == RootKind::Pin { 0 } else { device_above(&location)? };
         let root = Root { kind, name, location, device, created_at: self.now() };
         let moved = self.moved_away(&root)?;
+        let missing = if self.lower.is_empty() { HashSet::new() } else { self.missing_here(objects)? };
+        let own: Vec<ObjectId> = objects.iter().filter(|id| !missing.contains(id)).copied().collect();
+        // First, so that a root in the database always is a whole one.
+        self.put_root_below(&root, objects, &own)?;
+        let objects = own.as_slice();
         self.database.write_durably("set a root", |db| {
             if let Some((row, old, to)) = &moved {
                 db::root::follow(db, *row, old, to)?;
@@ -137,6 +148,9 @@ impl Store {
         // The root counts; what is written beside the database is for the day on which that is lost.
         if let Err(error) = registry::write(self.layout(), &root, objects) {
             tracing::warn!(%error, root = root.name, "a root is in the database only");
+        }
+        if let Some((_, old, to)) = &moved {
+            self.follow_below(old, to);
         }
         if moved.is_some()
             && let Err(error) = self.renew_registry()
@@ -165,7 +179,21 @@ impl Store {
     pub fn remove_root(&self, kind: RootKind, name: &str) -> Result<bool, StoreError> {
         self.writable("remove a root")?;
         registry::remove(self.layout(), kind, name)?;
-        self.database.write("remove a root", |db| db::root::remove(db, kind, name))
+        let removed = self.database.write("remove a root", |db| db::root::remove(db, kind, name))?;
+        self.remove_root_below(kind, name);
+        Ok(removed)
+    }
+
+    /// Those of `ids` that this store itself does not have.
+    pub(crate) fn missing_here(&self, ids: &[ObjectId]) -> Result<HashSet<ObjectId>, StoreError> {
+        self.database.read("look for objects", |db| {
+            let mut missing = HashSet::new();
+            for id in ids {
+                let found = db::object::find_any_state(db, id)?;
+                missing.extend(found.is_none_or(|found| found.state != db::object::VALID).then_some(*id));
+            }
+            Ok(missing)
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::dedupe::SharedFiles;
 use crate::error::{IoContext, StoreError};
 use crate::layout::Layout;
 use crate::lost::Lost;
+use crate::lower::LowerStore;
 use crate::repair::Damaged;
 
 /// What a store may be opened for.
@@ -100,6 +101,8 @@ pub struct Store {
     pub(crate) damaged: Damaged,
     /// What look-ups must not find though its row is valid.
     pub(crate) lost: Lost,
+    /// What is read beside this store.
+    pub(crate) lower: Vec<LowerStore>,
 }
 
 /// Room on a store's file system.

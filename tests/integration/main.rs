@@ -26,6 +26,7 @@ mod inspect_graph;
 mod inspect_objects;
 mod inspect_rebuilds;
 mod lock_corpus;
+mod lower_stores;
 mod package_links;
 mod protect;
 mod realize;

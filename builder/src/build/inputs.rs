@@ -128,7 +128,7 @@ pub(crate) fn remembered_requirements(
     session: &Session,
     selection: &Selection,
 ) -> Result<Option<Vec<LockedBuildRequirement>>, StoreError> {
-    let memo = session.store.memo_get(MEMO, &memo_key(&selection.sha256, session.interpreter_identity()))?;
+    let memo = session.store.memo_find(MEMO, &memo_key(&selection.sha256, session.interpreter_identity()))?;
     Ok(memo.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 

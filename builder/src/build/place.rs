@@ -221,6 +221,7 @@ impl<'a> BuildPlace<'a> {
         let mut paths = vec![self.inner("src"), self.inner("out"), self.seen.environments.clone()];
         paths.extend([store.to_owned(), self.scratch.path().to_owned()]);
         paths.extend(store.canonicalize());
+        paths.extend(self.engine.session.store.lower_stores().iter().map(|lower| lower.root().to_owned()));
         // A build in the sandbox knows nothing of a home, and root's is in many a manual.
         let is_told = |home: &&PathBuf| options.sandbox == SandboxChoice::None || home.as_path() != Path::new("/root");
         paths.extend(options.home.iter().filter(is_told).cloned());

@@ -97,7 +97,7 @@ pub fn remembered_recipe(
     source: &Sha256Digest,
     locked: BuildLockOf<'_>,
 ) -> Result<Option<Recipe>, StoreError> {
-    let value = session.store.memo_get(MEMO, &key(session, source, locked))?;
+    let value = session.store.memo_find(MEMO, &key(session, source, locked))?;
     Ok(value.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 

@@ -95,6 +95,7 @@ fn realize_at(
         shebang: &shebang,
         site_packages: &request.python.site_packages,
         link_farm: request.link_farm,
+        store_root: request.store_root,
         previous: previous.as_ref(),
         cancel: request.cancel,
     };

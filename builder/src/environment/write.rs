@@ -46,6 +46,8 @@ pub(super) struct Context<'a> {
     pub(super) site_packages: &'a str,
     /// Directory of the link farm.
     pub(super) link_farm: Option<&'a Path>,
+    /// The store whose objects the farm is for.
+    pub(super) store_root: &'a Path,
     /// Private copies of an old environment that are kept.
     pub(super) previous: Option<&'a Previous>,
     pub(super) cancel: Option<&'a CancelToken>,
@@ -62,8 +64,11 @@ impl Context<'_> {
         }
     }
 
-    fn plot(&self, package: usize) -> Plot<'_> {
-        Plot { position: package, object: self.packages[package].object, link_prefix: self.link_prefixes[package] }
+    /// The package's place in the farm. Objects of a lower store have none: nobody would tidy it up when they go.
+    fn plot(&self, package: usize) -> Option<Plot<'_>> {
+        let PackageTree { object, directory, .. } = self.packages[package];
+        let link_prefix = self.link_prefixes[package];
+        directory.starts_with(self.store_root).then_some(Plot { position: package, object, link_prefix })
     }
 }
 
@@ -268,7 +273,8 @@ impl<'a> Writer<'a> {
                 target.push_str(prefix);
                 target.push('/');
                 target.push_str(source);
-                if self.farm.link(context.plot(*package), source, &target, (directory, name)) {
+                let place = (directory, name);
+                if context.plot(*package).is_some_and(|plot| self.farm.link(plot, source, &target, place)) {
                     self.written.files.symlinks += 1;
                     return Ok(EnvironmentEntryKind::Link { target });
                 }

@@ -157,6 +157,7 @@ pub fn realize(
     // Before anything is fetched or built for a place that can't be had.
     environment::check_place(&request.destination, replace(request)).map_err(RealizeError::Environment)?;
     let plan = Plan::make(session, lock)?;
+    session.report_gone();
     let planned = Instant::now();
     let engine = Engine::new(session, lock.build_locks.clone(), Purpose::Build);
     let obtained = obtain_all(&engine, &plan)?;

@@ -25,7 +25,7 @@ pub(super) const MEMO: &str = "selection/1";
 /// # Errors
 /// The store's.
 pub(crate) fn remembered(session: &Session, key: &PinKey) -> Result<Option<Selection>, pip_accel_store::StoreError> {
-    let value = session.store.memo_get(MEMO, key.as_bytes())?;
+    let value = session.store.memo_find(MEMO, key.as_bytes())?;
     // A value that can't be read was written by another version: it is asked again.
     Ok(value.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }

@@ -1,7 +1,9 @@
 //! `doctor`: one line for each thing a run depends on, with the remedy where it is missing.
 
+use std::path::PathBuf;
+
 use pip_accel_builder::doctor::{Check, Checkup, check};
-use pip_accel_store::Access;
+use pip_accel_store::{Access, LowerStore, Store};
 use serde_json::json;
 
 use super::Context;
@@ -49,6 +51,27 @@ pub(super) fn run(context: &Context<'_>, args: &DoctorArgs) -> Result<Exit, Fail
     Ok(if healthy { Exit::Done } else { Exit::Error })
 }
 
+/// A line for each lower store. The own store is opened once more, by itself: what is refused is not said twice.
+fn lower_checks(context: &Context<'_>, settings: &Settings) -> Vec<Check> {
+    let opened = context.store_options(settings, Access::ReadOnly).map(Store::open);
+    let Ok(Ok(mut store)) = opened else { return Vec::new() };
+    let check = |path: PathBuf| {
+        let state = path.display().to_string();
+        match store.add_lower(&path).map_err(Failure::from) {
+            Ok(false) => Check::good("lower store", format!("{state} is this store, or listed twice")),
+            Ok(true) if store.lower_stores().last().is_some_and(LowerStore::is_told) => {
+                Check::good("lower store", state)
+            }
+            Ok(true) => Check::good("lower store", format!("{state} (read-only: its owner is not told what you use)")),
+            Err(failure) => {
+                let remedy = failure.remedy().unwrap_or("take it from `lower-stores`");
+                Check::bad("lower store", format!("{state}: {}", failure.message()), remedy)
+            }
+        }
+    };
+    settings.lower_stores(&context.host).into_iter().map(check).collect()
+}
+
 fn store_checks(context: &Context<'_>, settings: &Settings) -> Vec<Check> {
     let store = match context.open(settings, Access::ReadWrite) {
         Ok(store) => store,
@@ -57,6 +80,7 @@ fn store_checks(context: &Context<'_>, settings: &Settings) -> Vec<Check> {
         }
     };
     let mut checks = vec![Check::good("store", store.root().display().to_string())];
+    checks.extend(lower_checks(context, settings));
     checks.push(match store.disk() {
         Ok(disk) => {
             let state = format!("{} free of {}", bytes(disk.free_bytes), bytes(disk.total_bytes));

@@ -37,6 +37,11 @@ fn of_environment(context: &Context<'_>, settings: &mut Settings, venv: &Path) -
     let kept = store.closure(&named, policy(settings).keep_sources)?;
     let rows = [("packages", shares.of_objects(&named)), ("packages and sources", shares.of_objects(&kept))];
     let own = pip_accel_store::disk_usage_of(venv)?;
+    let mut lower = Vec::new();
+    for below in store.lower_stores() {
+        lower.push((below, below.disk_shares()?.of_objects(&named)));
+    }
+    lower.retain(|(_, share)| share.objects > 0);
     if context.ui.json {
         context.ui.json(&json!({
             "version": 1,
@@ -44,12 +49,16 @@ fn of_environment(context: &Context<'_>, settings: &mut Settings, venv: &Path) -
             "packages": rows[0].1,
             "kept": rows[1].1,
             "own_bytes": own,
+            "lower_stores": lower.iter().map(|(below, share)| json!({ "store": below.root(), "packages": share })).collect::<Vec<_>>(),
         }));
         return Ok(Exit::Done);
     }
     header(context);
     for (label, share) in &rows {
         row(context, share, &format!("its {label} in the store"));
+    }
+    for (below, share) in &lower {
+        row(context, share, &format!("its packages in the lower store {}", below.root().display()));
     }
     row(context, &Share { objects: 0, bytes: own, exclusive_bytes: own }, "its own files and links");
     Ok(Exit::Done)

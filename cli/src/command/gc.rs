@@ -7,7 +7,7 @@ use std::time::Duration;
 use pip_accel_builder::realize::generations::{Expired, expire};
 use pip_accel_store::{
     Access, DeadObject, DeadReason, DeadRoot, DeadRootReason, GcLimits, GcPlan, GcPolicy, GcReport, KeptReason,
-    KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, Store,
+    KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, Store, UsersKept,
 };
 use serde_json::json;
 
@@ -98,6 +98,7 @@ fn show_plan(context: &Context<'_>, plan: &GcPlan, expired: &[Expired]) {
     }
     show_expired(context, expired, "would be let go, and what only they keep after that");
     show_roots(context, &plan.dead_roots, &plan.kept_roots, &plan.moved_roots);
+    show_users(context, &plan.users);
     let again = rebuilding(&plan.dead);
     let (count, size) = (plan.dead.len(), bytes(plan.dead_bytes));
     let spared = spared(plan.spared_count);
@@ -155,6 +156,23 @@ fn show_roots(context: &Context<'_>, dead: &[DeadRoot], kept: &[KeptRoot], moved
     }
 }
 
+/// What other users, who read this store as a lower store, have to do with it.
+fn show_users(context: &Context<'_>, users: &UsersKept) {
+    let ui = &context.ui;
+    for (number, what) in [
+        (users.roots, "roots of other users: they keep objects"),
+        (users.processes, "running processes of other users: they use objects"),
+        (users.gone, "roots of other users that are gone and keep nothing any more"),
+    ] {
+        if number > 0 {
+            ui.note(&format!("{number} {what}"));
+        }
+    }
+    for path in &users.nonsense {
+        ui.warn(&format!("`{}` says nothing that this program understands, and keeps nothing", path.display()));
+    }
+}
+
 fn dead_line(dead: &DeadObject) -> String {
     format!("{} ({}): {}", dead.path, bytes(dead.size_bytes), why(&dead.reason))
 }
@@ -193,6 +211,7 @@ fn show_report(context: &Context<'_>, report: &GcReport, expired: &[Expired]) {
     for left in &report.left {
         context.ui.warn(&format!("`{}` could not be deleted; the next gc tries again", left.display()));
     }
+    show_users(context, &report.users);
     let again = rebuilding(&report.deleted);
     let (count, freed) = (report.deleted.len(), bytes(report.freed_bytes));
     let spared = spared(report.spared_count);

@@ -24,6 +24,8 @@ mod verify;
 mod why;
 mod why_rebuild;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::CommandFactory;
@@ -42,6 +44,8 @@ pub(crate) struct Context<'a> {
     pub(crate) ui: Ui,
     pub(crate) host: Host,
     pub(crate) global: &'a GlobalArgs,
+    /// Warnings that were said.
+    pub(crate) told: RefCell<BTreeSet<String>>,
 }
 
 impl Context<'_> {
@@ -55,14 +59,33 @@ impl Context<'_> {
 
     /// Opens the store; a command that only looks opens a store that can't be written as well.
     pub(crate) fn open(&self, settings: &Settings, access: Access) -> Result<Arc<Store>, Failure> {
-        Ok(Arc::new(Store::open(self.store_options(settings, access)?)?))
+        let store = Store::open(self.store_options(settings, access)?)?;
+        Ok(Arc::new(self.with_lower_stores(store, settings)))
+    }
+
+    /// Has the lower stores of the settings read beside the own one. One that can't be is no reason to stop: what it has
+    /// can be had elsewhere.
+    fn with_lower_stores(&self, mut store: Store, settings: &Settings) -> Store {
+        for path in settings.lower_stores(&self.host) {
+            let Err(error) = store.add_lower(&path) else { continue };
+            let failure = Failure::from(error);
+            let text = format!("the lower store `{}` is not read: {}", path.display(), failure.message());
+            // A command may open the store twice.
+            if self.told.borrow_mut().insert(text.clone()) {
+                self.ui.warn(&text);
+                if let Some(remedy) = failure.remedy() {
+                    self.ui.hint(remedy);
+                }
+            }
+        }
+        store
     }
 
     /// Opens the store for writing, or, where that is refused, for reading: enough for who finds nothing to do.
     pub(crate) fn open_as_allowed(&self, settings: &Settings) -> Result<Arc<Store>, Failure> {
         match Store::open(self.store_options(settings, Access::ReadWrite)?) {
             Err(OpenError::NotWritable { .. }) => self.open(settings, Access::ReadOnly),
-            opened => Ok(Arc::new(opened?)),
+            opened => Ok(Arc::new(self.with_lower_stores(opened?, settings))),
         }
     }
 

@@ -5,7 +5,7 @@ mod part;
 use std::path::Path;
 
 use pip_accel_schema::manifest::Provenance;
-use pip_accel_store::{Access, Object, Store};
+use pip_accel_store::{Access, LowerStore, Object, Store};
 use serde_json::json;
 
 use super::Context;
@@ -46,6 +46,7 @@ fn as_json(store: &Store, object: &Object) -> Result<serde_json::Value, Failure>
     Ok(json!({
         "id": object.id,
         "path": object.path,
+        "lower_store": store.lower_of(object).map(LowerStore::root),
         "name": object.name,
         "version": object.version,
         "provenance": object.provenance,
@@ -85,7 +86,9 @@ fn show(context: &Context<'_>, store: &Store, object: &Object) -> Result<(), Fai
     for referrer in &referrers.objects {
         ui.data(&format!("  referred to by: {}=={} ({})", referrer.name, referrer.version, referrer.id));
     }
-    if referrers.roots.is_empty() && referrers.objects.is_empty() {
+    if let Some(lower) = store.lower_of(object) {
+        ui.data(&format!("  in the lower store: {}, which belongs to {}", lower.root().display(), lower.owner()));
+    } else if referrers.roots.is_empty() && referrers.objects.is_empty() {
         let kept = matches!(object.provenance, Provenance::Source { .. });
         ui.data(if kept {
             "  kept by: what was made from it"

@@ -78,7 +78,12 @@ fn objects(store: &Store, texts: &[String]) -> Result<Vec<ObjectId>, Failure> {
             return Err(Failure::new(Exit::Error, format!("`{text}` is not in this store"))
                 .hint("list what is kept: pip-accel roots"));
         }
-        ids.extend(found.iter().map(|object| object.id));
+        if let Some(lower) = found.iter().map(|object| store.lower_of(object)).collect::<Option<Vec<_>>>() {
+            let root = lower.first().map_or_else(String::new, |lower| lower.root().display().to_string());
+            return Err(Failure::new(Exit::Error, format!("`{text}` is in the lower store `{root}`, not in yours"))
+                .hint(&format!("look at it there: pip-accel --store {root} verify {text}")));
+        }
+        ids.extend(found.iter().filter(|object| store.lower_of(object).is_none()).map(|object| object.id));
     }
     Ok(ids)
 }

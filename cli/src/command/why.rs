@@ -71,6 +71,15 @@ fn show(context: &Context<'_>, store: &Store, object: &Object, why: &Why) {
         };
         ui.data(&format!("  {} `{}` {what}", gone.root.kind.as_str(), gone.root.name));
     }
+    if let Some(lower) = store.lower_of(object) {
+        let nothing = if why.kept_by.is_empty() { ", and nothing here keeps it" } else { "" };
+        ui.data(&format!(
+            "  it lies in the lower store {}, which belongs to {}{nothing}",
+            lower.root().display(),
+            lower.owner()
+        ));
+        return;
+    }
     let is_age = |kept: &KeptBy| matches!(kept, KeptBy::Young { .. });
     match (why.kept_by.iter().any(|kept| !is_age(kept)), why.spared_until) {
         (true, _) => {}
@@ -111,6 +120,10 @@ fn line(kept: &KeptBy, object: &Object, now: i64) -> String {
             let note = if note.is_empty() { generation_note(root, path) } else { note };
             format!("{} {}{note}{}", root.kind.as_str(), root.name, way(path))
         }
+        KeptBy::User { user, root: Some(root), path } => {
+            format!("{} {} of the user {user}{}", root.kind.as_str(), root.name, way(path))
+        }
+        KeptBy::User { user, root: None, path } => format!("a root of the user {user}{}", way(path)),
         KeptBy::Process { owner, path } if owner.pid == 0 => format!("a running process{}", way(path)),
         KeptBy::Process { owner, path } => format!("process {} ({}){}", owner.pid, owner.command, way(path)),
         KeptBy::Young { until, path } => {

@@ -92,12 +92,12 @@ fn from_toml(path: &Path, table: toml::Table) -> Result<Vec<(&'static str, Value
         let wrong = |reason: String| ReadConfigError::Value { path: path.to_owned(), key: name.clone(), reason };
         let text = match value {
             toml::Value::String(text) => text,
-            toml::Value::Integer(_) | toml::Value::Boolean(_) if key.kind == super::Kind::List => {
+            toml::Value::Integer(_) | toml::Value::Boolean(_) if key.is_list() => {
                 return Err(wrong("a list of texts is expected".to_owned()));
             }
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(flag) => flag.to_string(),
-            toml::Value::Array(items) if key.kind == super::Kind::List => {
+            toml::Value::Array(items) if key.is_list() => {
                 let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
                 let texts = texts.ok_or_else(|| wrong("a list of texts is expected".to_owned()))?;
                 values.push((key.name, Value::List(texts)));

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Flag,
     /// Texts, in a variable separated by white space.
     List,
+    /// Paths, in a variable separated by colons.
+    Paths,
 }
 
 /// One setting.
@@ -44,6 +46,7 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'stat
 /// All settings, in the order in which they are shown.
 pub(crate) const KEYS: &[Key] = &[
     key("store", Kind::Text, "/var/cache/pip-accel for root, else ~/.pip-accel", "directory of the store"),
+    key("lower-stores", Kind::Paths, "none", "stores of root or yourself that are read beside your own"),
     key("python", Kind::Text, "the active one", "interpreter: a version, a name or a path"),
     key(
         "link-mode",
@@ -111,6 +114,12 @@ impl Key {
         }
     }
 
+    /// Whether its value is a list.
+    #[must_use]
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.kind, Kind::List | Kind::Paths)
+    }
+
     /// Reads a value from a text.
     ///
     /// # Errors
@@ -139,6 +148,9 @@ impl Key {
                 _ => Err(refuse("true or false")),
             },
             Kind::List => Ok(Value::List(text.split_whitespace().map(str::to_owned).collect())),
+            Kind::Paths => {
+                Ok(Value::List(text.split(':').filter(|path| !path.is_empty()).map(str::to_owned).collect()))
+            }
         }
     }
 }

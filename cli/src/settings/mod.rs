@@ -14,7 +14,7 @@ use pip_accel_schema::name::PackageName;
 use serde::Serialize;
 
 pub(crate) use file::ReadConfigError;
-pub(crate) use keys::{KEYS, Key, Kind, parse_duration, parse_size};
+pub(crate) use keys::{KEYS, Key, parse_duration, parse_size};
 pub(crate) use links::package_links;
 
 use crate::host::Host;
@@ -201,6 +201,12 @@ impl Settings {
     #[must_use]
     pub(crate) fn is_set(&self, key: &str) -> bool {
         self.values.contains_key(key)
+    }
+
+    /// The stores that are read beside the own one.
+    #[must_use]
+    pub(crate) fn lower_stores(&self, host: &Host) -> Vec<PathBuf> {
+        self.list("lower-stores").iter().map(|path| host.absolute(Path::new(path))).collect()
     }
 
     /// The store's directory.

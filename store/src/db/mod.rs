@@ -113,9 +113,9 @@ impl Database {
             DatabaseMode::ReadOnly => connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY),
             DatabaseMode::Unwritable => connect_unwritable(&path),
         };
-        let mut connection = connection.map_err(|error| error_of(&path, "be opened", error))?;
-        let version = match user_version(&connection) {
-            Ok(version) => version,
+        let opened = connection.and_then(|connection| Ok((user_version(&connection)?, connection)));
+        let (version, mut connection) = match opened {
+            Ok(opened) => opened,
             Err(source) if mode == DatabaseMode::Unwritable && !is_damage(&source) => {
                 return Err(OpenError::NeedsRecovery { root: layout.root().to_owned(), source: Box::new(source) });
             }
@@ -253,11 +253,18 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a database in a folder that can't be written to. SQLite calls that `immutable`, and then ignores the WAL:
-/// right only when it is empty. Otherwise a plain read-only connection reads the WAL through its own memory.
+/// Opens a database for looking only, in a folder that mostly can't be written to. A plain read-only connection keeps up
+/// with those who write; it needs their WAL. Where there is none, or no room for an index of it, SQLite has to be told
+/// that the file is `immutable`, and then ignores the WAL: right only when that is empty.
 fn connect_unwritable(path: &Path) -> rusqlite::Result<Connection> {
-    if wal_bytes(path) > 0 {
-        return connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    if beside(path, "-wal").exists() {
+        let plain = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|connection| {
+            user_version(&connection)?;
+            Ok(connection)
+        });
+        if plain.is_ok() || wal_bytes(path) > 0 {
+            return plain;
+        }
     }
     let connection = Connection::open_with_flags(
         immutable_uri(path),
@@ -267,11 +274,16 @@ fn connect_unwritable(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// The file beside the database at `path` whose name goes on with `ending`.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Size of the WAL of the database at `path`.
 fn wal_bytes(path: &Path) -> u64 {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    std::fs::metadata(&wal).map_or(0, |metadata| metadata.len())
+    std::fs::metadata(beside(path, "-wal")).map_or(0, |metadata| metadata.len())
 }
 
 fn immutable_uri(path: &Path) -> String {

@@ -13,8 +13,8 @@ use super::plan::{self, Dead, Decision, Graph};
 use super::reserve::{release_reserve, renew_reserve};
 use super::roots::{self, RootState};
 use super::{
-    DeadReason, DeadRoot, ForeignObject, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot,
-    delete_trashed,
+    DeadReason, DeadRoot, ForeignObject, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot, UserFiles,
+    UsersKept, delete_trashed,
 };
 use pip_accel_schema::store_path::OBJECT_ID_TEXT_LEN;
 
@@ -53,13 +53,15 @@ impl Store {
     /// When a root can't be examined or the database can't be read.
     pub fn gc_plan(&self, policy: &GcPolicy) -> Result<GcPlan, GcError> {
         let examined = self.examine_roots(policy)?;
+        let users = self.examine_users(policy)?;
         let wanted = self.wanted(policy, 0)?;
-        let plan = self.database.snapshot("plan a collection", |db| {
-            let (graph, _) = self.read_graph(db, &examined)?;
+        let mut plan = self.database.snapshot("plan a collection", |db| {
+            let (graph, _) = self.read_graph(db, &examined, &users)?;
             let decision = plan::decide(&graph, policy, self.now());
             let going = choose(&graph, decision.dead.clone(), policy, self.now(), wanted);
             describe(db, &decision, &going, &examined)
         })?;
+        plan.users = users.kept();
         Ok(plan)
     }
 
@@ -81,7 +83,7 @@ impl Store {
         }
         let _lock = lock::lock_exclusive(&self.layout().gc_lock())?;
         // Roots first: a collection that is going to be refused deletes nothing at all.
-        let examined = self.examine_roots(policy)?;
+        let examined = (self.examine_roots(policy)?, self.examine_users(policy)?);
         self.checkpoint("gc-roots-read");
         release_reserve(self.layout());
         let mut report = GcReport { freed_bytes: self.sweep_fully().bytes, ..GcReport::default() };
@@ -109,7 +111,7 @@ impl Store {
     fn collect_once(
         &self,
         policy: &GcPolicy,
-        examined: &[Examined],
+        examined: &(Vec<Examined>, UserFiles),
         wanted: Option<u64>,
         (report, observer): (&mut GcReport, &mut dyn FnMut(GcStep)),
     ) -> Result<usize, GcError> {
@@ -130,6 +132,7 @@ impl Store {
             if let Err(error) = registry::remove(self.layout(), dead.root.kind, &dead.root.name) {
                 tracing::warn!(%error, root = dead.root.name, "a dead root stays written down");
             }
+            self.remove_root_below(dead.root.kind, &dead.root.name);
         }
         report.dead_roots.extend(plan.dead_roots);
         report.kept_roots = plan.kept_roots;
@@ -138,8 +141,11 @@ impl Store {
             if let Err(error) = registry::remove(self.layout(), moved.root.kind, &moved.root.name) {
                 tracing::warn!(%error, root = moved.root.name, "a moved root stays written down at its old place");
             }
+            self.follow_below(&moved.root, &moved.to);
         }
         report.moved_roots.extend(plan.moved_roots);
+        let gone = report.users.gone.max(plan.users.gone);
+        report.users = UsersKept { gone, ..plan.users };
         report.spared_count = plan.spared_count;
         report.live_count = plan.live_count;
         report.freed_bytes = report.freed_bytes.saturating_add(freed.bytes);
@@ -184,7 +190,12 @@ impl Store {
     }
 
     /// The graph, as seen by the transaction of `db`; and the names of leases whose process is dead.
-    fn read_graph(&self, db: &Connection, examined: &[Examined]) -> Result<(Graph, Vec<String>), Failure> {
+    fn read_graph(
+        &self,
+        db: &Connection,
+        examined: &[Examined],
+        users: &UserFiles,
+    ) -> Result<(Graph, Vec<String>), Failure> {
         let dead_roots = examined.iter().filter(|(_, state)| matches!(state, RootState::Dead(_)));
         let mut held: HashMap<String, bool> = HashMap::new();
         let mut leased = Vec::new();
@@ -206,7 +217,7 @@ impl Store {
             RootState::Live { needs } | RootState::Moved { needs, .. } => Some(needs),
             RootState::Kept(_) | RootState::Dead(_) => None,
         });
-        for id in needed.flatten().collect::<HashSet<_>>() {
+        for id in needed.flatten().chain(users.needs()).collect::<HashSet<_>>() {
             leased.extend(db::object::find_any_state(db, id)?.map(|found| found.row));
         }
         let objects = db::graph::objects(db)?;
@@ -221,8 +232,15 @@ impl Store {
     }
 
     /// Step 2 of the essay.
-    fn mark(&self, policy: &GcPolicy, examined: &[Examined], wanted: Option<u64>) -> Result<Marked, GcError> {
+    fn mark(
+        &self,
+        policy: &GcPolicy,
+        (examined, users): &(Vec<Examined>, UserFiles),
+        wanted: Option<u64>,
+    ) -> Result<Marked, GcError> {
         let mut refused = None;
+        let gate = self.close_gate()?;
+        let users = self.confirm_users(users)?;
         let marked = self.database.write_durably("mark dead objects", |db| {
             let examined = match confirm(db, examined, policy, self.now())? {
                 Ok(examined) => examined,
@@ -231,7 +249,7 @@ impl Store {
                     return Ok(None);
                 }
             };
-            let (graph, dead_leases) = self.read_graph(db, &examined)?;
+            let (graph, dead_leases) = self.read_graph(db, &examined, &users)?;
             let decision = plan::decide(&graph, policy, self.now());
             let going = choose(&graph, decision.dead.clone(), policy, self.now(), wanted);
             let plan = describe(db, &decision, &going, &examined)?;
@@ -249,8 +267,13 @@ impl Store {
             db::graph::mark_deleting(db, &rows)?;
             Ok(Some(Marked { plan, rows }))
         })?;
+        users.tidy(self.now());
+        drop(gate);
         match (marked, refused) {
-            (Some(marked), _) => Ok(marked),
+            (Some(mut marked), _) => {
+                marked.plan.users = users.kept();
+                Ok(marked)
+            }
             (None, Some(error)) => Err(error),
             (None, None) => Ok(Marked { plan: GcPlan::default(), rows: Vec::new() }),
         }

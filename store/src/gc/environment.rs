@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use pip_accel_schema::environment::ENVIRONMENT_MANIFEST_FILE;
@@ -38,7 +39,9 @@ pub(crate) fn read(folder: &Path) -> io::Result<Made> {
     if !fs::symlink_metadata(&path)?.is_file() {
         return Ok(Made::default());
     }
+    // Whose environment it is may have put a pipe there meanwhile.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)?;
     let mut text = Vec::new();
-    File::open(path)?.take(MANIFEST_BYTES_MAX).read_to_end(&mut text)?;
+    file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text).unwrap_or_default())
 }

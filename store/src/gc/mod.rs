@@ -15,6 +15,9 @@
 //! between 1 and 2: a root that 1 did not see counts as live. Killed anywhere: `deleting` rows and the trash are found by
 //! the next start or collection. Any error while roots or leases are read aborts, with nothing deleted.
 //!
+//! **Other users** for whom this is a lower store say what they need in files ([`users`]); these are looked at in 1 and read
+//! again in 2, behind a gate that keeps these users from writing them and from reading the database meanwhile.
+//!
 //! Proved by `tests/gc.rs`, `tests/races.rs` and `tests/crash.rs` below `src`; the whole protocol is in `docs/store-format.md`.
 
 mod apply;
@@ -26,6 +29,7 @@ mod plan;
 mod reserve;
 mod roots;
 mod trash;
+mod users;
 
 use std::io;
 use std::path::PathBuf;
@@ -41,6 +45,7 @@ pub(crate) use apply::Examined;
 pub(crate) use reserve::renew_reserve;
 pub(crate) use roots::{RootState, known_places};
 pub(crate) use trash::delete_trashed;
+pub(crate) use users::UserFiles;
 
 /// Objects that were registered less than this many seconds ago are not dead, unless the policy says otherwise.
 pub const MIN_AGE_SECONDS: u64 = 3600;
@@ -132,9 +137,30 @@ pub enum GcError {
         /// The objects.
         objects: PathBuf,
     },
+    /// What another user needs of the store can't be read, so nothing is safe to delete.
+    #[error("cannot read `{}`, which says what another user needs", path.display())]
+    UserUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
     /// Any other failure.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What those who read the store as a lower store keep.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct UsersKept {
+    /// Roots of other stores that need objects of this one.
+    pub roots: u64,
+    /// Running processes that do.
+    pub processes: u64,
+    /// Roots that are gone, and needed some.
+    pub gone: u64,
+    /// Files in `users/` that say nothing, at most 20.
+    pub nonsense: Vec<PathBuf>,
 }
 
 /// Why an object is dead.
@@ -258,6 +284,8 @@ pub struct GcPlan {
     pub kept_roots: Vec<KeptRoot>,
     /// Environments that were moved; a collection lets their roots follow them.
     pub moved_roots: Vec<MovedRoot>,
+    /// What other users keep.
+    pub users: UsersKept,
 }
 
 /// How far a collection is.
@@ -301,6 +329,8 @@ pub struct GcReport {
     pub kept_roots: Vec<KeptRoot>,
     /// Environments that were moved, and whose roots have followed them.
     pub moved_roots: Vec<MovedRoot>,
+    /// What other users keep.
+    pub users: UsersKept,
     /// Dead objects that the policy spared.
     pub spared_count: u64,
     /// How many live objects there are.

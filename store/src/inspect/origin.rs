@@ -29,11 +29,14 @@ pub struct Origin {
 }
 
 impl Store {
-    /// What `object` was made from and what it refers to, as far as the store has it.
+    /// What `object` was made from and what it refers to, as far as the store that it lies in has it.
     ///
     /// # Errors
     /// When the database can't be read.
     pub fn origin(&self, object: &Object) -> Result<Origin, StoreError> {
+        if let Some(lower) = self.lower_of(object) {
+            return lower.store.origin(object);
+        }
         self.database.snapshot("look up what an object was made from", |db| {
             let references = db::object::find_references(db, self.layout(), &object.id)?;
             let mut origin =

@@ -4,6 +4,7 @@
 //! only what has to do with the object is read.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use pip_accel_schema::name::{PackageName, PackageVersion};
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use crate::db::inspect::Node;
 use crate::db::{self, Failure, RowId};
-use crate::gc::{DeadRoot, Examined, GcError, GcPolicy, KeptReason, RootState};
+use crate::gc::{DeadRoot, DeadRootReason, Examined, GcError, GcPolicy, KeptReason, RootState, UserFiles};
 use crate::lock::{self, LockOwner};
 use crate::root::Root;
 use crate::store::Store;
@@ -76,6 +77,16 @@ pub enum KeptBy {
         /// From what it names to the object, both included.
         path: Vec<PathStep>,
     },
+    /// A root of another user, who reads this store as a lower store.
+    User {
+        /// Name or number of the user.
+        user: String,
+        /// The root; absent for one that only a newer program understands.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        root: Option<Root>,
+        /// From what it names to the object, both included.
+        path: Vec<PathStep>,
+    },
     /// A running process.
     Process {
         /// The process, as it told; pid 0 when it did not.
@@ -112,16 +123,24 @@ struct Ancestors {
 
 impl Store {
     /// What keeps the object `id` alive under `policy`; the collector's limits mean nothing here.
-    /// An object that is not there is kept by nothing.
+    /// An object that is not there is kept by nothing; of one in a lower store, what this store keeps of it is told.
     ///
     /// # Errors
     /// When a root can't be examined or the database can't be read.
     pub fn why(&self, id: &ObjectId, policy: &GcPolicy) -> Result<Why, GcError> {
         let examined = self.examine_roots(policy)?;
+        let users = match self.examine_users(policy) {
+            // Only the store's owner may read what others need of it.
+            Err(GcError::UserUnreadable { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+                UserFiles::default()
+            }
+            users => users?,
+        };
         let why = self.database.snapshot("look for what keeps an object", |db| {
-            let Some(ancestors) = Ancestors::of(db, id, policy)? else { return Ok(Why::default()) };
+            let Some(ancestors) = Ancestors::of(db, id, policy)? else { return Ok(None) };
             let mut why = Why::default();
             roots(db, &ancestors, &examined, &mut why)?;
+            why.kept_by.extend(ancestors.users(&users));
             why.kept_by.extend(self.processes(db, &ancestors)?);
             why.kept_by.extend(self.youth(&ancestors, policy));
             if let (true, Some(age)) = (why.kept_by.is_empty(), policy.older_than_seconds) {
@@ -129,8 +148,23 @@ impl Store {
                 let until = used.saturating_add(i64::try_from(age).unwrap_or(i64::MAX));
                 why.spared_until = Some(until).filter(|until| *until > self.now());
             }
-            Ok(why)
+            Ok(Some(why))
         })?;
+        why.map_or_else(|| self.why_below(id, &examined), Ok)
+    }
+
+    /// Which roots of this store keep an object of a lower store.
+    fn why_below(&self, id: &ObjectId, examined: &[Examined]) -> Result<Why, GcError> {
+        let mut why = Why::default();
+        for said in self.roots_below(id)? {
+            let found = examined.iter().find(|((_, root), _)| (root.kind, &root.name) == (said.kind, &said.name));
+            // One that this store does not know any more was forgotten there, and is as dead.
+            let state = found.map(|(_, state)| condition(state)).unwrap_or(RootCondition::Gone);
+            match state {
+                RootCondition::Gone => why.gone.push(DeadRoot { root: said, reason: DeadRootReason::Missing }),
+                condition => why.kept_by.push(KeptBy::Root { root: said, condition, path: Vec::new() }),
+            }
+        }
         Ok(why)
     }
 
@@ -224,6 +258,16 @@ impl Ancestors {
             ancestors.nodes.push(node);
         }
         Ok(Some(ancestors))
+    }
+
+    /// The roots of other users that lead to the object.
+    fn users(&self, users: &UserFiles) -> Vec<KeptBy> {
+        let living = users.roots().filter(|root| !root.is_gone);
+        let kept = living.filter_map(|root| {
+            let node = self.nodes.iter().find(|node| root.objects.contains(&node.id))?;
+            Some(KeptBy::User { user: root.user, root: root.root, path: self.path(node) })
+        });
+        kept.collect()
     }
 
     /// From `start` to the object.

@@ -12,7 +12,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use pip_accel_schema::environment::{ENVIRONMENT_MANIFEST_FILE, EnvironmentManifest};
 use pip_accel_schema::store_path::ObjectId;
@@ -28,7 +27,6 @@ use crate::layout::{LEASE_PREFIX, Layout, SWAP_PREFIX};
 use crate::lock;
 use crate::open::{OpenError, check_format, refuse_network_file_system};
 use crate::registry;
-use crate::repair::Damaged;
 use crate::root::{Root, RootKind};
 use crate::store::{Durability, OpenOptions, Shared, Store};
 use crate::verify::{Finding, FindingKind, InodeDigests, VerifyDepth};
@@ -92,16 +90,7 @@ impl Store {
         let database =
             Database::open_at(&layout, path.clone(), DatabaseMode::ReadWrite, durability == Durability::Full)?;
         let files = SharedFiles::new(layout.clone());
-        let shared = Arc::new(Shared { layout, durability, files, checkpoints });
-        let store = Self {
-            shared,
-            database: Arc::new(database),
-            access,
-            clock,
-            is_protecting: false,
-            damaged: Damaged::default(),
-            lost: crate::lost::Lost::default(),
-        };
+        let store = Self::new(Shared { layout, durability, files, checkpoints }, database, (access, clock));
         let mut report = store.fill(depth)?;
         store.database.checkpoint();
         store.checkpoint("rebuild-filled");
