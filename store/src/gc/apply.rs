@@ -97,6 +97,7 @@ impl Store {
                 break;
             }
         }
+        self.checkpoint("gc-deleted");
         if let Err(error) = self.renew_registry() {
             tracing::warn!(%error, "not all roots are written down beside the database");
         }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use pip_accel_store::checkpoint;
+
 use super::MakeBundleError;
 
 /// The place of a bundle that is being written. Dropped before it is finished, it leaves nothing.
@@ -64,6 +66,7 @@ impl BundleOutput {
     /// The bundle is whole and has its name, also after a power cut.
     pub(super) fn finish(self) -> Result<(), MakeBundleError> {
         let Target::File { file, beside, place } = &self.target else { return Ok(()) };
+        checkpoint("bundle-written");
         let moved = file.sync_all().and_then(|()| fs::rename(beside, place));
         moved.map_err(|source| MakeBundleError::Output { path: place.clone(), source })
     }
