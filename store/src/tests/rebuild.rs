@@ -245,3 +245,24 @@ fn a_killed_rebuild_can_be_repeated() {
         assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().contains(".new-")));
     }
 }
+
+/// Killed while the new database takes the place of one whose last writes are in its log: there is no moment at which the
+/// old one is opened without these, and its roots are known again even where they are written down nowhere else.
+#[test]
+fn a_killed_rebuild_loses_no_root_of_a_whole_database() {
+    for checkpoint in ["rebuild-kept", "rebuild-database-removed", "rebuild-log-removed", "rebuild-done"] {
+        let test = filled();
+        let before = test.store.roots().expect("roots");
+        fs::remove_dir_all(test.path("roots")).expect("removed");
+        fs::create_dir(test.path("roots")).expect("made");
+        let mut helper = Helper::start(&format!("park-rebuild {checkpoint}"), &test.root());
+        helper.wait_for(&format!("checkpoint {checkpoint}"));
+        helper.kill();
+        match Store::open(options(&test.root())) {
+            Ok(store) => assert_eq!(store.roots().expect("roots"), before, "{checkpoint}"),
+            Err(error) => assert!(matches!(error, OpenError::DatabaseLost { .. }), "{checkpoint}: {error:?}"),
+        }
+        assert_eq!(rebuild(&test).roots, 1, "{checkpoint}");
+        assert_eq!(test.again().roots().expect("roots"), before, "{checkpoint}");
+    }
+}
