@@ -148,13 +148,20 @@ fn read_one(path: &Path) -> Option<(Root, Vec<ObjectId>)> {
 
 impl Store {
     /// Writes down the roots of the database that are not written down, or otherwise. Deletes nothing: a database that lost
-    /// its roots must not make their files go, too.
+    /// its roots must not make their files go, too. What a root of the database lacks of its file stays in that: the object
+    /// could not be read when the database was made anew, and may come back.
     pub(crate) fn renew_registry(&self) -> Result<(), StoreError> {
         if self.access == Access::ReadOnly {
             return Ok(());
         }
         for (root, objects) in self.database.snapshot("list the roots", db::root::all_with_objects)? {
-            write(self.layout(), &root, &objects)?;
+            let known = read_one(&place(self.layout(), root.kind, &root.name));
+            let has_all = |known: &(Root, Vec<ObjectId>)| {
+                known.0 == root && objects.iter().all(|object| known.1.contains(object))
+            };
+            if !known.as_ref().is_some_and(has_all) {
+                write(self.layout(), &root, &objects)?;
+            }
         }
         Ok(())
     }
