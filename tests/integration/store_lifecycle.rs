@@ -197,6 +197,7 @@ fn a_full_disk_is_an_error_and_the_store_still_works() {
 #[test]
 fn a_read_only_store_answers_questions() {
     let Some(env) = user_env() else { return };
+    env.leave_damaged();
     let wheel = WheelBuilder::simple("known", "1.0").build();
     env.lock(&[&wheel]);
     env.realize(&[]).success();
