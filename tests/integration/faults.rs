@@ -131,7 +131,7 @@ fn walk_some(remainder: usize, of: usize) {
     }
 }
 
-/// A4, A5, A12, B2: every operation that writes, with its calls failing.
+/// A4, A5, A11, A12, B2: every operation that writes, with its calls failing.
 #[test]
 fn each_operation_survives_failing_calls_one() {
     walk_some(0, 4);

@@ -39,6 +39,7 @@ mod sandbox_builds;
 mod store_lifecycle;
 mod store_objects;
 mod store_repair;
+mod store_scenarios;
 mod support;
 mod unchanged;
 mod what_failed;

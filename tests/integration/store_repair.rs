@@ -179,7 +179,7 @@ fn an_edit_through_a_hard_link_is_undone() {
     env.run(["verify"]).success();
 }
 
-/// A lost or damaged database: every command says so and what to do; afterwards the environment is as it was, a realize
+/// B15, C12: a lost or damaged database: every command says so and what to do; afterwards the environment is as it was, a realize
 /// has nothing to do, and a collection keeps what it must and takes what it may.
 #[test]
 fn a_lost_database_is_made_anew() {
