@@ -80,6 +80,7 @@ pub(crate) fn all() -> Vec<Operation> {
         plain("a first realize", first_realize, realize, check_first),
         plain("realize", swap, realize, check_swap),
         plain("a protected realize", protected_swap, realize, check_swap),
+        plain("a durable realize", durable_swap, realize, check_swap),
         plain("fetch", swap, &["fetch", "requirements.lock"], check_old),
         plain("rollback", rollback, &["rollback", "--to", "1"], check_rollback),
         plain("detach", detach, &["detach", "swap"], check_old),
@@ -139,6 +140,13 @@ fn protected_swap() -> Option<TestEnv> {
     let can = host::is_root() && env.realize(&[]).code == 0;
     env.lock(&[&version("2.0"), &WheelBuilder::simple("other", "1.0").build()]);
     can.then_some(env)
+}
+
+/// Everything is synced before it counts.
+fn durable_swap() -> Option<TestEnv> {
+    let mut env = swap()?;
+    env.set("PIP_ACCEL_DURABILITY", "full");
+    Some(env)
 }
 
 fn check_swap(env: &TestEnv, when: When) {
@@ -316,6 +324,9 @@ fn check_roots(env: &TestEnv, when: When) {
 }
 
 fn check_bundle(env: &TestEnv, when: When) {
+    let files = fs::read_dir(env.project()).expect("it is there").flatten();
+    let partial = files.filter(|entry| entry.file_name().to_string_lossy().ends_with(".partial")).count();
+    assert!(partial == 0 || when == When::Ended, "what a killed process left is still there");
     let made = env.project().join(BUNDLE);
     if when == When::Done || made.exists() {
         env.run(["unbundle", BUNDLE, "--pin", "kept-too"]).success().says("0 new");
