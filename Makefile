@@ -2,7 +2,7 @@
 # make setup      what building, testing and the demo need (apt packages when missing, test tools into the cache)
 # make test       every offline test        make lint   formatting, clippy, rustdoc, licences
 # make demo       the example lock, end to end
-# make torture    the tests that make things fail, thoroughly; takes long
+# make torture    the tests that kill things and make them fail, thoroughly: hours; MINUTES=60 for each of the two with a crowd
 # make bench      figures against uv        make test-online   the real index
 # make install    program, man pages and completions below PREFIX (/usr/local)
 # COLD=1          build from nothing instead of with the kept target directory
@@ -53,8 +53,11 @@ install: build
 test: setup cold
 	@.ci/test
 
+MINUTES ?= 60
+
 torture: setup
-	@PIP_ACCEL_TEST_THOROUGH=1 .ci/test -E 'test(faults::)'
+	@PIP_ACCEL_TEST_THOROUGH=1 PIP_ACCEL_TEST_MINUTES=$(MINUTES) \
+	    .ci/test --profile torture -E 'test(/^(faults|crash_points|model|crowds)::/)'
 
 lint: setup-build
 	cargo fmt --all --check

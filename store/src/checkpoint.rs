@@ -2,6 +2,23 @@
 //!
 //! Without the feature `testing` this is an empty type and a call that does nothing.
 
+/// What is called at the checkpoints of every store of this process.
+#[cfg(any(test, feature = "testing"))]
+static EVERYWHERE: std::sync::OnceLock<Hook> = std::sync::OnceLock::new();
+
+/// Announces that the checkpoint `name` is reached, by an operation that is not one of the store alone.
+/// Does nothing in a released program.
+#[inline]
+pub fn checkpoint(name: &'static str) {
+    Checkpoints::default().reach(name);
+}
+
+/// Calls `hook` with the name of each checkpoint that this process reaches from now on; only the first call counts.
+#[cfg(any(test, feature = "testing"))]
+pub fn set_hook(hook: Hook) {
+    drop(EVERYWHERE.set(hook));
+}
+
 /// Called with the name of each checkpoint that is reached.
 #[cfg(any(test, feature = "testing"))]
 pub type Hook = std::sync::Arc<dyn Fn(&str) + Send + Sync>;
@@ -35,7 +52,7 @@ impl Checkpoints {
 
     /// Announces that the checkpoint `name` is reached.
     pub(crate) fn reach(&self, name: &'static str) {
-        if let Some(hook) = &self.hook {
+        for hook in self.hook.iter().chain(EVERYWHERE.get()) {
             hook(name);
         }
     }

@@ -49,6 +49,7 @@ pub use bundle::{
     BundleError, BundleFault, BundlePageText, BundleReport, BundleRequest, Unbundled, looks_like_bundle,
     read_bundle_manifest,
 };
+pub use checkpoint::checkpoint;
 pub use error::{EntryProblem, StoreError};
 pub use gc::{
     DeadObject, DeadReason, DeadRoot, DeadRootReason, ForeignObject, GcError, GcLimits, GcPlan, GcPolicy, GcReport,

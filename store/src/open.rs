@@ -1,14 +1,14 @@
 //! Opening a store: making it, refusing what this program can't handle, and tidying up after a crash.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{Checkpoints, checkpoint};
 use crate::db::{Database, DatabaseMode};
 use crate::dedupe::SharedFiles;
 use crate::error::{IoContext, StoreError};
@@ -163,6 +163,7 @@ impl Store {
         }
         refuse_lost_database(&layout)?;
         let mode = if mode == DatabaseMode::ReadOnly && !writable_folder { DatabaseMode::Unwritable } else { mode };
+        checkpoint("open-checked");
         let database = Database::open(&layout, mode, durability == Durability::Full)?;
         let is_protecting = access == Access::ReadWrite && is_protecting(&layout, protect)?;
         let files = SharedFiles::new(layout.clone());
@@ -236,9 +237,11 @@ fn create(layout: &Layout, durability: Durability) -> Result<(), OpenError> {
         make(&folder)?;
     }
     let format = layout.format();
+    checkpoint("open-folders");
     if !format.exists() {
-        let staged = layout.tmp().join(fs_ops::unique_name("format"));
-        fs::write(&staged, format!("{FORMAT_PREFIX}{STORE_FORMAT}\n")).on("write", &staged)?;
+        let (staged, mut file) = fs_ops::create_locked_file(&layout.tmp(), "format")?;
+        file.write_all(format!("{FORMAT_PREFIX}{STORE_FORMAT}\n").as_bytes()).on("write", &staged)?;
+        checkpoint("open-format-staged");
         if durability == Durability::Full {
             fs_ops::sync_path(&staged)?;
         }

@@ -78,6 +78,7 @@ impl Store {
         let digests = InodeDigests::default();
         let looks: Vec<Look> =
             objects.par_iter().map(|object| optimiser.look(object, &digests)).collect::<Result<_, _>>()?;
+        self.checkpoint("optimise-looked");
         let mut report = OptimiseReport {
             files: optimiser.files.load(Ordering::Relaxed),
             objects_damaged: looks.iter().filter(|look| **look == Look::Damaged).count() as u64,

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::store_path::ObjectId;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::checkpoint;
 use crate::db;
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
@@ -96,8 +97,10 @@ pub(crate) fn write(layout: &Layout, root: &Root, objects: &[ObjectId]) -> Resul
     if fs::read(&path).is_ok_and(|found| found == text) {
         return Ok(());
     }
-    let staged = layout.tmp().join(fs_ops::unique_name("root"));
-    let moved = match fs::write(&staged, &text).and_then(|()| fs::rename(&staged, &path)) {
+    let (staged, mut file) = fs_ops::create_locked_file(&layout.tmp(), "root")?;
+    let written = file.write_all(&text).on("write", &staged);
+    checkpoint("root-staged");
+    let moved = written.and_then(|()| match fs::rename(&staged, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // The store is from before roots were written down.
             let folder = layout.roots();
@@ -106,9 +109,8 @@ pub(crate) fn write(layout: &Layout, root: &Root, objects: &[ObjectId]) -> Resul
                 .and_then(|()| fs::rename(&staged, &path).on("write", &path))
         }
         other => other.on("write", &path),
-    };
+    });
     if moved.is_err() {
-        // A sweep would take an hour to know that nobody writes it any more.
         drop(fs::remove_file(&staged));
     }
     moved
@@ -151,13 +153,20 @@ fn read_one(path: &Path) -> Option<(Root, Vec<ObjectId>)> {
 
 impl Store {
     /// Writes down the roots of the database that are not written down, or otherwise. Deletes nothing: a database that lost
-    /// its roots must not make their files go, too.
+    /// its roots must not make their files go, too. What a root of the database lacks of its file stays in that: the object
+    /// could not be read when the database was made anew, and may come back.
     pub(crate) fn renew_registry(&self) -> Result<(), StoreError> {
         if self.access == Access::ReadOnly {
             return Ok(());
         }
         for (root, objects) in self.database.snapshot("list the roots", db::root::all_with_objects)? {
-            write(self.layout(), &root, &objects)?;
+            let known = read_one(&place(self.layout(), root.kind, &root.name));
+            let has_all = |known: &(Root, Vec<ObjectId>)| {
+                known.0 == root && objects.iter().all(|object| known.1.contains(object))
+            };
+            if !known.as_ref().is_some_and(has_all) {
+                write(self.layout(), &root, &objects)?;
+            }
         }
         Ok(())
     }

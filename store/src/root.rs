@@ -145,6 +145,7 @@ impl Store {
             }
             db::root::put(db, &root, &rows)
         })?;
+        self.checkpoint("root-set");
         // The root counts; what is written beside the database is for the day on which that is lost.
         if let Err(error) = registry::write(self.layout(), &root, objects) {
             tracing::warn!(%error, root = root.name, "a root is in the database only");
@@ -179,6 +180,7 @@ impl Store {
     pub fn remove_root(&self, kind: RootKind, name: &str) -> Result<bool, StoreError> {
         self.writable("remove a root")?;
         registry::remove(self.layout(), kind, name)?;
+        self.checkpoint("root-unwritten");
         let removed = self.database.write("remove a root", |db| db::root::remove(db, kind, name))?;
         self.remove_root_below(kind, name);
         Ok(removed)

@@ -22,9 +22,6 @@ const TRASH_AT_START_MAX: usize = 16;
 /// Rows finished in one transaction.
 const ROWS_MAX: u32 = 500;
 
-/// Files in `tmp/` that belong to a process in its first moments are younger.
-const TMP_FILE_AGE_SECONDS: i64 = 3600;
-
 /// Logs without a row that are younger may belong to a build that is about to be registered.
 const LOG_AGE_SECONDS: i64 = 86_400;
 
@@ -189,15 +186,5 @@ fn remove_if_dead(path: &Path) -> Result<(), StoreError> {
     if !lock::try_lock(&opened, path)? || !fs_ops::is_same_file(&opened, path)? {
         return Ok(());
     }
-    let metadata = opened.metadata().on("examine", path)?;
-    let young = metadata.mtime() > crate::store::Clock::System.now() - TMP_FILE_AGE_SECONDS;
-    if metadata.is_file() && young && !is_lock_file(path) {
-        return Ok(());
-    }
     fs_ops::remove_tree(path, None).map(drop)
-}
-
-fn is_lock_file(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.starts_with(LEASE_PREFIX) || name.starts_with(KEY_PREFIX)
 }

@@ -277,6 +277,7 @@ fn no_sandbox_is_explicit_and_recorded() {
 #[test]
 fn a_read_only_store_serves_what_it_has() {
     let Some(env) = user_env() else { return };
+    env.leave_damaged();
     with_old_environment(&env);
     let writable = env.store().metadata().unwrap().permissions();
     let read_only = |bits| {
@@ -387,6 +388,7 @@ fn a_failed_build_shows_its_last_lines_and_its_log() {
 #[test]
 fn a_damaged_store_is_found() {
     let env = env();
+    env.leave_damaged();
     with_old_environment(&env);
     let object = env
         .object_names()

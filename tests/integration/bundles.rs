@@ -218,6 +218,7 @@ fn an_output_that_fails_is_an_error() {
 fn a_damaged_object_is_not_bundled() {
     use std::os::unix::fs::PermissionsExt;
     let env = bundled(&[]);
+    env.leave_damaged();
     let name = env.object_names().into_iter().find(|name| name.contains("first")).unwrap();
     let file = env.objects().join(name).join("site/first/one.txt");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -271,6 +272,7 @@ fn killed_while_it_reads_leaves_nothing() {
 #[test]
 fn a_read_only_store_can_be_bundled_from() {
     let Some(env) = crate::support::user_env() else { return };
+    env.leave_damaged();
     env.lock(&[&wheel()]);
     env.realize(&[]).success();
     bundle(&env, BUNDLE, &[]).success();

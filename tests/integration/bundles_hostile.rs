@@ -14,7 +14,7 @@ type Change<'a> = dyn Fn(&mut Members) + 'a;
 /// Names and contents of an archive's members.
 type Members = Vec<(String, Vec<u8>)>;
 
-/// D5: one bit flipped anywhere, and nothing is registered; so it is when the end is missing, or something follows it.
+/// D5, D11: one bit flipped anywhere, and nothing is registered; so it is when the end is missing, or something follows it.
 #[test]
 fn a_flipped_bit_or_a_missing_end_is_seen() {
     let near = env();

@@ -44,7 +44,7 @@ fn an_age_of_use_spares_what_is_newer() {
     env.verify_clean();
 }
 
-/// B22: the least recently used go first, until enough is freed; the rest is whole.
+/// B16, B22: the least recently used go first, until enough is freed; the rest is whole.
 #[test]
 fn amounts_stop_a_collection() {
     let env = three_dead();
@@ -84,7 +84,7 @@ fn a_report_says_what_rebuilding_costs() {
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["download", "unpack"]);
 }
 
-/// A disk that gets full while packages are fetched: what nothing needs goes by itself when `min-free` asks for it.
+/// B4: a disk that gets full while packages are fetched: what nothing needs goes by itself when `min-free` asks for it.
 #[test]
 fn a_disk_that_gets_full_is_tidied_while_fetching() {
     let env = env();

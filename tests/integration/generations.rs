@@ -56,6 +56,7 @@ fn rolling_back_twice_returns() {
         env.run(["realize", "requirements.lock", "--python", &python]).success().says("nothing to do");
         let report = env.run(["rollback", "--to", "1", "--json"]).success().json();
         assert_eq!((&report["version"], &report["from"], &report["to"]), (&1.into(), &2.into(), &1.into()), "{report}");
+        env.run(["rollback", "--to", "1"]).success().says("nothing to do: generation 1 stands there");
         env.verify_clean();
     });
 }

@@ -107,6 +107,7 @@ fn an_object_that_is_gone_is_fetched_anew() {
 fn realize_makes_an_environment_whole_again() {
     for mode in ["symlink", "copy"] {
         let env = env();
+        env.leave_damaged();
         let wheel = WheelBuilder::simple("gone", "1.0").build();
         let sdist = SdistBuilder::simple("built", "1.0").build();
         env.lock(&[&wheel, &sdist]);

@@ -409,6 +409,7 @@ fn foreign_entries_go_although_the_lock_is_the_same() {
 #[test]
 fn what_python_and_uv_write_by_themselves_is_not_foreign() {
     let env = env();
+    env.leave_damaged();
     let single = WheelBuilder::new("single", "1.0").file("single.py", "").build();
     env.lock(&[&full_wheel(), &single]);
     env.realize(&[]).success();

@@ -38,7 +38,7 @@ fn a_pin_set_twice_is_removed_once() {
     env.verify_clean();
 }
 
-/// B10: a pin keeps sources by itself, whatever the policy says of those.
+/// B6, B10: a pin keeps sources by itself, whatever the policy says of those.
 #[test]
 fn a_pinned_lock_keeps_its_sources_and_is_removed_by_its_path() {
     let mut env = env();

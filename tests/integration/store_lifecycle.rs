@@ -193,10 +193,11 @@ fn a_full_disk_is_an_error_and_the_store_still_works() {
     output.success().says("space");
 }
 
-/// A14: a store that can't be written answers questions and serves what it has.
+/// A14, A15: a store that can't be written answers questions and serves what it has.
 #[test]
 fn a_read_only_store_answers_questions() {
     let Some(env) = user_env() else { return };
+    env.leave_damaged();
     let wheel = WheelBuilder::simple("known", "1.0").build();
     env.lock(&[&wheel]);
     env.realize(&[]).success();

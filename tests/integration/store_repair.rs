@@ -28,16 +28,16 @@ fn objects(env: &TestEnv, part: &str) -> Vec<PathBuf> {
 }
 
 /// The tree of a package, which is the object that holds a `site` folder.
-fn tree(env: &TestEnv, name: &str) -> PathBuf {
+pub(crate) fn tree(env: &TestEnv, name: &str) -> PathBuf {
     objects(env, name).into_iter().find(|object| object.join("site").exists()).unwrap()
 }
 
-fn source(env: &TestEnv, name: &str) -> PathBuf {
+pub(crate) fn source(env: &TestEnv, name: &str) -> PathBuf {
     objects(env, name).into_iter().find(|object| !object.join("site").exists()).unwrap()
 }
 
 /// Changes the bytes of a file so that neither its length nor its mode nor its time tells.
-fn corrupt(path: &Path) {
+pub(crate) fn corrupt(path: &Path) {
     let metadata = fs::metadata(path).unwrap();
     let mut bytes = fs::read(path).unwrap();
     let last = bytes.len() - 1;
@@ -51,7 +51,7 @@ fn corrupt(path: &Path) {
     fs::set_permissions(path, metadata.permissions()).unwrap();
 }
 
-fn remove_tree(path: &Path) {
+pub(crate) fn remove_tree(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     for entry in fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();
@@ -179,7 +179,7 @@ fn an_edit_through_a_hard_link_is_undone() {
     env.run(["verify"]).success();
 }
 
-/// A lost or damaged database: every command says so and what to do; afterwards the environment is as it was, a realize
+/// B15, C12: a lost or damaged database: every command says so and what to do; afterwards the environment is as it was, a realize
 /// has nothing to do, and a collection keeps what it must and takes what it may.
 #[test]
 fn a_lost_database_is_made_anew() {

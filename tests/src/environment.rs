@@ -5,10 +5,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cleanup::{Scratch, create_directories};
 use crate::host;
+use crate::invariants;
 use crate::output::Output;
 use crate::package::{BuiltFile, LockWriter};
 
@@ -33,6 +35,7 @@ pub struct TestEnv {
     python: PathBuf,
     is_user: bool,
     variables: BTreeMap<OsString, OsString>,
+    is_left_damaged: AtomicBool,
     // Last: removed after everything else.
     _scratch: Scratch,
 }
@@ -91,6 +94,7 @@ impl TestEnv {
             python: host::default_python(),
             is_user,
             variables: BTreeMap::new(),
+            is_left_damaged: AtomicBool::new(false),
             _scratch: scratch,
         };
         env.set_default_variables();
@@ -367,6 +371,29 @@ impl TestEnv {
         names
     }
 
+    /// Asserts the invariants of the store (12 to 16 of `docs/architecture.md`), after one start of the program, which
+    /// tidies up what a killed one left. Nothing may be at work in the store.
+    ///
+    /// # Panics
+    /// When one does not hold.
+    #[track_caller]
+    pub fn check_invariants(&self) {
+        self.run(["roots"]).success();
+        let violations = invariants::violations(&self.store(), &self.lower_stores(), true);
+        assert!(violations.is_empty(), "the store's invariants do not hold:\n{}", violations.join("\n"));
+    }
+
+    /// Stores of others in which environments may have objects.
+    fn lower_stores(&self) -> Vec<PathBuf> {
+        let listed = self.variables.get(OsStr::new("PIP_ACCEL_LOWER_STORES"));
+        listed.map(|paths| std::env::split_paths(paths).collect()).unwrap_or_default()
+    }
+
+    /// Says that this test leaves a store behind that is damaged on purpose: the end of the test does not look at it.
+    pub fn leave_damaged(&self) {
+        self.is_left_damaged.store(true, Ordering::Relaxed);
+    }
+
     /// Asserts that `verify` finds nothing wrong in the store and nothing unfinished lies about.
     ///
     /// # Panics
@@ -378,6 +405,7 @@ impl TestEnv {
             let left = count_files(&self.store().join(place));
             assert_eq!(left, 0, "{left} files are left in the store's {place}/");
         }
+        self.check_invariants();
     }
 
     fn replacements(&self) -> Vec<(String, String)> {
@@ -389,6 +417,21 @@ impl TestEnv {
             (text(&self.base), "[TEMP]".to_owned()),
             (text(&self.python), "[PYTHON]".to_owned()),
         ]
+    }
+}
+
+/// Every test's store is looked at in the end, unless the test has failed anyhow or meant to leave damage.
+impl Drop for TestEnv {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.is_left_damaged.load(Ordering::Relaxed) {
+            return;
+        }
+        let violations = invariants::violations(&self.store(), &self.lower_stores(), false);
+        assert!(
+            violations.is_empty(),
+            "the test leaves a store whose invariants do not hold:\n{}",
+            violations.join("\n")
+        );
     }
 }
 

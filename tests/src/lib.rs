@@ -8,9 +8,11 @@ pub mod environment;
 pub mod filters;
 pub mod host;
 pub mod index_server;
+pub mod invariants;
 pub mod output;
 pub mod package;
 pub mod proxy;
+pub mod saved_state;
 pub mod tree_digest;
 
 pub use environment::{Running, TestEnv};
@@ -18,4 +20,5 @@ pub use host::{HostInterpreter, interpreters, skip};
 pub use output::Output;
 pub use package::{BuiltFile, Evil, LockWriter, SdistBackend, SdistBuilder, SdistFormat, WheelBuilder};
 pub use proxy::Proxy;
+pub use saved_state::SavedState;
 pub use tree_digest::TreeDigest;

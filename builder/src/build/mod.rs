@@ -34,7 +34,7 @@ use pip_accel_schema::name::PackageVersion;
 use pip_accel_schema::recipe::Recipe;
 use pip_accel_schema::store_path::{ObjectId, StorePath};
 use pip_accel_schema::wheel::WheelFileName;
-use pip_accel_store::{NewObject, Object, Scratch, StoreError};
+use pip_accel_store::{NewObject, Object, Scratch, StoreError, checkpoint};
 
 pub(crate) use as_of::AsOf;
 pub(crate) use confinement::Confinement;
@@ -302,8 +302,11 @@ impl Build<'_> {
             references: Vec::new(),
             link_plan: Some(imported.link_plan),
         };
+        checkpoint("build-ran");
         let objects = self.engine.publish(self.pin, vec![new]).await?;
+        checkpoint("build-published");
         self.remember(&recipe).map_err(store_error(self.pin))?;
+        checkpoint("build-remembered");
         place.succeeded(recipe.id(), &noticed)?;
         Ok(objects.into_iter().next().expect("publishing returns an object for each it was given"))
     }

@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use pip_accel_schema::environment::{ENVIRONMENT_MANIFEST_FILE, EnvironmentManifest, EnvironmentPackage};
 use pip_accel_schema::generation::{GENERATIONS_FILE, GENERATIONS_FORMAT, Generations};
+use pip_accel_store::checkpoint;
 
 use super::error::EnvironmentError;
 use super::place::Staging;
@@ -49,6 +50,7 @@ pub fn write_generations(destination: &Path, generations: &Generations) -> Resul
     let beside = destination.join(format!("{GENERATIONS_FILE}.new"));
     let text = to_text(generations, &path)?;
     std::fs::write(&beside, text).map_err(EnvironmentError::io("write", &beside))?;
+    checkpoint("generations-staged");
     std::fs::rename(&beside, &path).map_err(EnvironmentError::io("write", &path))
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, openat, renameat, renameat2};
-use nix::sys::stat::{FileStat, Mode, fstatat};
+use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::AccessFlags;
 use pip_accel_schema::environment::ENVIRONMENT_MANIFEST_FILE;
 
@@ -26,10 +26,6 @@ const STAGING_RANDOM_LEN: usize = 16;
 
 /// Longest part of the environment's name in it: names have 255 bytes at most.
 const STAGING_NAME_BYTES_MAX: usize = 200;
-
-/// Age from which a directory that no process holds is taken for the remains of a killed one. Between its creation
-/// and its lock there are microseconds.
-const STAGING_LEFT_SECONDS: i64 = 60;
 
 /// How often the swap is tried anew when somebody else changes the destination in between.
 const SWAP_ATTEMPTS: u32 = 5;
@@ -192,6 +188,15 @@ impl Place {
                 let _ = std::fs::remove_dir(&path);
                 EnvironmentError::io("lock the folder", &path)(error)
             })?;
+            // Another process that sweeps may have found it between its creation and its lock.
+            match fstatat(self.parent_descriptor.as_fd(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(status) if identity(&lock) == Ok((status.st_dev, status.st_ino)) => {}
+                Ok(_) | Err(Errno::ENOENT) => continue,
+                Err(error) => {
+                    let _ = std::fs::remove_dir(&path);
+                    return Err(fail(error));
+                }
+            }
             let staging = Staging { place: self, name, path, lock: Some(lock) };
             self.sweep(&prefix, &staging);
             return Ok(staging);
@@ -222,11 +227,7 @@ impl Place {
             let Ok(directory) = openat(self.parent_descriptor.as_fd(), name, OPEN_DIRECTORY, Mode::empty()) else {
                 continue;
             };
-            let age = |now: FileStat, then: FileStat| now.st_mtime.saturating_sub(then.st_mtime);
-            let ages = nix::sys::stat::fstat(staging.directory())
-                .and_then(|now| nix::sys::stat::fstat(directory.as_fd()).map(|then| age(now, then)));
-            let is_old = ages.is_ok_and(|age| age > STAGING_LEFT_SECONDS);
-            if is_old && Flock::lock(directory, FlockArg::LockExclusiveNonblock).is_ok() {
+            if Flock::lock(directory, FlockArg::LockExclusiveNonblock).is_ok() {
                 tracing::debug!(name, "removing what a killed process left");
                 let _ = remove_tree(&self.parent.join(name));
             }

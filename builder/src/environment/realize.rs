@@ -11,6 +11,7 @@ use pip_accel_schema::environment::{
 use pip_accel_schema::generation::{GENERATIONS_FILE, Generations};
 use pip_accel_schema::manifest::EntryPath;
 use pip_accel_schema::name::PackageName;
+use pip_accel_store::checkpoint;
 
 use crate::cancel::CancelToken;
 
@@ -99,6 +100,7 @@ fn realize_at(
         previous: previous.as_ref(),
         cancel: request.cancel,
     };
+    checkpoint("environment-staged");
     let Written { entries, files } = write_tree(&context, &root, staging.directory(), staging.path())?;
     let mut manifest = new_manifest(request, packages)?;
     if request.scripts_prefix.is_none() {
@@ -114,10 +116,12 @@ fn realize_at(
         let lost = previous.carry_rest(staging.directory(), &manifest.entries);
         foreign_lost.extend(lost.map_err(EnvironmentError::io("keep private files of", request.destination))?);
     }
+    checkpoint("environment-written");
     // After this step there is no way back, and what is left to do is short.
     go_on(request.cancel)?;
     let replaced = matches!(occupant, Occupant::Environment { .. });
     let swapped = staging.install(occupant, request.replace)?;
+    checkpoint("environment-swapped");
     let leftover = swapped.old.filter(|old| !is_removed(old));
     Ok(Realized { manifest, clashes, refused, foreign, foreign_lost, replaced, leftover, files })
 }

@@ -2,7 +2,7 @@
 //!
 //! A check that found all in place is remembered under the environment's place, with three things that have to be as
 //! they were for the answer to hold: the [`Question`] (the bytes of the lock, and all that is said besides), the stamp of
-//! the environment ([`environment::Watched`]) and the root with its objects. Whatever differs is for the full check.
+//! the environment (`environment::Watched`) and the root with its objects. Whatever differs is for the full check.
 //!
 //! No lease and no turn is taken: the root holds the objects, and the answer is true of the moment of the look.
 

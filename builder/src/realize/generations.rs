@@ -10,7 +10,7 @@ use std::sync::Arc;
 use pip_accel_schema::environment::EnvironmentManifest;
 use pip_accel_schema::generation::{Generation, GenerationPackage, Generations};
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{Root, RootKind, Store, StoreError};
+use pip_accel_store::{Root, RootKind, Store, StoreError, checkpoint};
 
 use super::engine::{How, Obtained};
 use super::error::RealizeError;
@@ -276,25 +276,44 @@ fn expire_in(store: &Arc<Store>, root: &Root, age: u64, dry_run: bool) -> Result
     let place = &root.location;
     let limit = store.now().saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
     let is_old = |generation: &Generation| generation.replaced_at <= limit;
-    if !read_generations(place)?.kept.iter().any(is_old) {
+    let has_old = |generations: &Generations| generations.kept.iter().any(is_old);
+    let generations = read_generations(place)?;
+    if !has_old(&generations) && (dry_run || needs_only(store, root, &generations)?.is_none()) {
         return Ok(None);
     }
     let _turn = if dry_run { None } else { Some(take_turn(store, place, &|_| {})?) };
-    let Some(manifest) = environment::read_manifest(place)? else { return Ok(None) };
     let mut generations = read_generations(place)?;
     let old = generations.kept.iter().filter(|generation| is_old(generation));
     let expired = Expired { environment: place.clone(), numbers: old.map(|generation| generation.number).collect() };
+    let expired = Some(expired).filter(|expired| !expired.numbers.is_empty());
     if dry_run {
-        return Ok(Some(expired));
+        return Ok(expired);
     }
-    generations.kept.retain(|generation| !is_old(generation));
-    // The list first: what it names is in the store, whatever happens in between.
-    write_generations(place, &generations)?;
+    if expired.is_some() {
+        generations.kept.retain(|generation| !is_old(generation));
+        // The list first: what it names is in the store, whatever happens in between.
+        write_generations(place, &generations)?;
+        checkpoint("generations-written");
+    }
+    if let Some(ids) = needs_only(store, root, &generations)? {
+        let (kind, name, location) = (root.kind, root.name.clone(), root.location.clone());
+        store.put_root(pip_accel_store::NewRoot { kind, name, location }, &ids)?;
+    }
+    Ok(expired)
+}
+
+/// What the environment of `root` and its `generations` need of the store, if the root holds something else: generations
+/// were let go, now or by a process that was killed before it came to the root.
+fn needs_only(
+    store: &Arc<Store>,
+    root: &Root,
+    generations: &Generations,
+) -> Result<Option<Vec<ObjectId>>, RollbackError> {
+    let Some(manifest) = environment::read_manifest(&root.location)? else { return Ok(None) };
     let mut ids: Vec<ObjectId> = manifest.packages.iter().map(|package| package.object).collect();
-    ids.extend(objects_of(&generations));
+    ids.extend(objects_of(generations));
     let missing: BTreeSet<ObjectId> = store.missing(&ids)?.into_iter().collect();
     ids.retain(|id| !missing.contains(id));
-    let root = pip_accel_store::NewRoot { kind: root.kind, name: root.name.clone(), location: root.location.clone() };
-    store.put_root(root, &ids)?;
-    Ok(Some(expired))
+    let holds = store.root_holds(root.kind, &root.name, &ids)?;
+    Ok((!holds).then_some(ids))
 }

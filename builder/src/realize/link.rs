@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{Lease, NewRoot, Object, RootKind, Store, StoreError};
+use pip_accel_store::{Lease, NewRoot, Object, RootKind, Store, StoreError, checkpoint};
 
 use super::engine::{How, Obtained};
 use super::error::RealizeError;
@@ -81,6 +81,7 @@ pub(super) fn link(
             error => RealizeError::Environment(error),
         }
     })?;
+    checkpoint("environment-made");
     let after = united(&[&ids, &history.kept]);
     // Setting a root waits for the disk. Where the old environment is kept as a generation, nothing has to go.
     if after != during {
@@ -135,6 +136,7 @@ fn protect(
     let old = history.old.as_deref().unwrap_or_default();
     let all = united(&[old, new, &history.kept_before, &history.kept]);
     linker.store.put_root(environment_root(request), &all)?;
+    checkpoint("environment-protected");
     Ok(all)
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use pip_accel_builder::environment;
+use pip_accel_builder::realize::detach;
 use pip_accel_builder::realize::generations::{RollbackRequest, rollback, wanted};
 use pip_accel_schema::environment::EnvironmentManifest;
 use pip_accel_schema::generation::{Generation, Generations};
@@ -81,6 +82,9 @@ fn packages(count: usize) -> String {
 pub(super) fn roll_back(context: &Context<'_>, args: &RollbackArgs) -> Result<Exit, Failure> {
     let destination = context.host.absolute(&args.venv);
     let (manifest, generations) = read(&destination)?;
+    if args.to == Some(generations.current) {
+        return Ok(is_there_already(context, &destination, &manifest, generations.current));
+    }
     let mut settings = context.settings()?;
     // The objects are in the store that the environment was made from, and a generation has its own interpreter.
     settings.set("store", Some(Value::Text(manifest.store)));
@@ -118,4 +122,25 @@ pub(super) fn roll_back(context: &Context<'_>, args: &RollbackArgs) -> Result<Ex
     let count = packages(report.realized.packages);
     context.ui.note(&format!("generation {} is back in the place of {}: {count}", report.to, report.from));
     Ok(Exit::Done)
+}
+
+/// A rollback that was killed at its end is repeated: what it was to bring back stands there.
+fn is_there_already(context: &Context<'_>, destination: &Path, manifest: &EnvironmentManifest, number: u32) -> Exit {
+    if context.ui.json {
+        let (none, detached) = (Vec::<String>::new(), detach::names(manifest));
+        context.ui.json(&json!({
+            "version": 1,
+            "environment": destination,
+            "from": number,
+            "to": number,
+            "packages": manifest.packages.len(),
+            "foreign": none,
+            "foreign_lost": none,
+            "detached": detached,
+            "reattached": none,
+        }));
+    } else {
+        context.ui.note(&format!("nothing to do: generation {number} stands there"));
+    }
+    Exit::Done
 }

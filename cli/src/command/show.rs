@@ -122,7 +122,9 @@ fn from(provenance: &Provenance) -> String {
 pub(super) fn find(store: &Store, text: &str) -> Result<Vec<Object>, Failure> {
     let file_name = Path::new(text).file_name().and_then(|name| name.to_str()).unwrap_or(text);
     if let Ok(path) = file_name.parse::<pip_accel_schema::store_path::StorePath>() {
-        return Ok(store.object_by_prefix(&path.id().to_string())?);
+        let mut objects = store.object_by_prefix(&path.id().to_string())?;
+        objects.retain(|object| is_named(object, Path::new(text)));
+        return Ok(objects);
     }
     if let Some((name, version)) = text.split_once("==") {
         let name = name.parse().map_err(|error| Failure::usage(&error))?;
@@ -136,4 +138,11 @@ pub(super) fn find(store: &Store, text: &str) -> Result<Vec<Object>, Failure> {
         }
     }
     Ok(store.object_by_prefix(text)?)
+}
+
+/// Whether `text` is the name of the object's folder or a path of it, links in the way followed.
+fn is_named(object: &Object, text: &Path) -> bool {
+    let folder = |path: &Path| path.parent().and_then(|parent| parent.canonicalize().ok());
+    let is_bare = text.parent().is_none_or(|parent| parent.as_os_str().is_empty());
+    text.file_name() == object.path.file_name() && (is_bare || folder(text) == folder(&object.path))
 }

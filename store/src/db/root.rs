@@ -135,6 +135,14 @@ pub(crate) fn put(connection: &Connection, root: &Root, objects: &[RowId]) -> Re
     Ok(())
 }
 
+/// Lets the root of this kind and name, if there is one, name the object, too.
+pub(crate) fn hold(connection: &Connection, kind: RootKind, name: &str, object: RowId) -> Result<(), Failure> {
+    const SQL: &str =
+        "INSERT OR IGNORE INTO root_object (root, object) SELECT id, ?3 FROM root WHERE kind = ?1 AND name = ?2";
+    connection.prepare_cached(SQL)?.execute((kind.as_str(), name, object))?;
+    Ok(())
+}
+
 pub(crate) fn remove(connection: &Connection, kind: RootKind, name: &str) -> Result<bool, Failure> {
     let mut statement = connection.prepare_cached("DELETE FROM root WHERE kind = ?1 AND name = ?2")?;
     Ok(statement.execute(params![kind.as_str(), name])? > 0)

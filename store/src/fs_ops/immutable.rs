@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nix::libc::{self, c_int};
 
-use super::unique_name;
+use super::create_locked_folder;
 
 /// `FS_IMMUTABLE_FL` of `linux/fs.h`.
 const IMMUTABLE: c_int = 0x10;
@@ -79,8 +79,8 @@ pub(crate) fn is_immutable(path: &Path) -> bool {
 /// # Errors
 /// When the file system has no such flag, or this process may not set it.
 pub(crate) fn try_immutable(parent: &Path) -> io::Result<()> {
-    let probe = parent.join(unique_name("probe"));
-    std::fs::create_dir(&probe)?;
+    // Locked: another process that starts now sweeps `parent`.
+    let (probe, _lock) = create_locked_folder(parent, "probe").map_err(io::Error::other)?;
     let result = make_immutable(&probe);
     make_path_mutable(&probe);
     std::fs::remove_dir(&probe)?;

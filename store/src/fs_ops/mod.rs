@@ -58,6 +58,23 @@ pub(crate) fn create_locked_folder(parent: &Path, prefix: &str) -> Result<(PathB
     }
 }
 
+/// Creates a file below `parent` and locks it for the life of the returned handle, as [`create_locked_folder`] does.
+pub(crate) fn create_locked_file(parent: &Path, prefix: &str) -> Result<(PathBuf, File), StoreError> {
+    loop {
+        let path = parent.join(unique_name(prefix));
+        let file = File::create_new(&path).on("create", &path)?;
+        let is_ours = file.lock().on("lock", &path).and_then(|()| is_same_file(&file, &path));
+        match is_ours {
+            Ok(true) => return Ok((path, file)),
+            Ok(false) => {}
+            Err(error) => {
+                drop(fs::remove_file(&path));
+                return Err(error);
+            }
+        }
+    }
+}
+
 /// Whether `path` still leads to the open `file`.
 pub(crate) fn is_same_file(file: &File, path: &Path) -> Result<bool, StoreError> {
     let opened = file.metadata().on("examine", path)?;

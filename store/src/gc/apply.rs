@@ -99,6 +99,7 @@ impl Store {
                 break;
             }
         }
+        self.checkpoint("gc-deleted");
         if let Err(error) = self.renew_registry() {
             tracing::warn!(%error, "not all roots are written down beside the database");
         }

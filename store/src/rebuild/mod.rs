@@ -2,7 +2,7 @@
 //!
 //! Each object holds its record, and `roots/` the roots. A new database is filled beside the old one, synced, and put in its
 //! place by one rename; the old file stays as `store.sqlite.damaged-N`, with its log. Killed anywhere, the old database or
-//! the new one is there, and the command can be repeated. An object whose record or content is wrong, or that needs one
+//! the new one is there, or none (which is refused when the store is opened), and the command can be repeated. An object whose record or content is wrong, or that needs one
 //! that is not there, is left out and named: nothing that was not looked at becomes valid.
 
 mod found;
@@ -116,7 +116,7 @@ impl Store {
         let verified = depth == VerifyDepth::Full;
         let rows = self.database.write("register objects", |db| register(db, &objects, (self.now(), verified)))?;
         report.objects = rows.len() as u64;
-        let salvaged = salvage::salvage(&self.database, &self.layout().database());
+        let salvaged = salvage::salvage(&self.database, &newest_database(self.layout()));
         self.set_roots(&rows, salvaged, &mut report)?;
         Ok(report)
     }
@@ -220,10 +220,14 @@ fn put_in_place(shared: &Shared, fresh: &Path) -> Result<Option<PathBuf>, StoreE
     let path = layout.database();
     let kept = keep(layout, &path)?;
     shared.checkpoints.reach("rebuild-kept");
+    // First the database, then its log, which must not be applied to the new one. Without its log the old one would be
+    // taken for whole and miss what was written last, roots among it; a store without any is refused.
+    remove_if_there(&path)?;
+    shared.checkpoints.reach("rebuild-database-removed");
     for ending in ["-wal", "-shm"] {
-        // The old log must not be applied to the new database. It was kept with the old one.
         remove_if_there(&with_ending(&path, ending))?;
     }
+    shared.checkpoints.reach("rebuild-log-removed");
     fs::rename(fresh, &path).on("replace", &path)?;
     if durable {
         fs_ops::sync_path(&layout.database_folder())?;
@@ -232,10 +236,24 @@ fn put_in_place(shared: &Shared, fresh: &Path) -> Result<Option<PathBuf>, StoreE
     Ok(kept)
 }
 
+/// The database; where a killed run has removed that, its second name.
+fn newest_database(layout: &Layout) -> PathBuf {
+    let path = layout.database();
+    if path.exists() {
+        return path;
+    }
+    let kept = (1..).map(|number| kept_name(layout, number)).take_while(|kept| kept.exists());
+    kept.last().unwrap_or(path)
+}
+
+fn kept_name(layout: &Layout, number: u32) -> PathBuf {
+    layout.database_beside(&format!(".damaged-{number}"))
+}
+
 /// Gives the old database and its log second names, the first that are free.
 fn keep(layout: &Layout, path: &Path) -> Result<Option<PathBuf>, StoreError> {
     for number in 1.. {
-        let kept = layout.database_beside(&format!(".damaged-{number}"));
+        let kept = kept_name(layout, number);
         if fs::symlink_metadata(&kept).is_ok() {
             continue;
         }

@@ -14,6 +14,7 @@ use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
 use crate::lock;
 use crate::rebuild;
+use crate::registry;
 use crate::store::Store;
 use crate::verify::{InodeDigests, VerifyDepth};
 
@@ -80,6 +81,7 @@ impl Store {
     pub(super) fn repair_unknown(&self, name: &str) -> Result<Action, StoreError> {
         let _publish = lock::lock_exclusive(&self.layout().publish_lock())?;
         if let Ok(found) = self.look_at_folder(name, VerifyDepth::Full, &InodeDigests::default()) {
+            let (written, _) = registry::read_all(self.layout())?;
             let registered = self.database.write("register an object", |db| {
                 let known = db::object::find_any_state(db, &found.id)?.is_some();
                 for reference in &found.record.references {
@@ -88,7 +90,12 @@ impl Store {
                     }
                 }
                 if !known {
-                    rebuild::register(db, &[found], (self.now(), true))?;
+                    let id = found.id;
+                    let rows = rebuild::register(db, &[found], (self.now(), true))?;
+                    // It was unknown because it could not be read when the database was made anew.
+                    for (root, _) in written.iter().filter(|(_, objects)| objects.contains(&id)) {
+                        db::root::hold(db, root.kind, &root.name, rows[&id])?;
+                    }
                 }
                 Ok(!known)
             })?;

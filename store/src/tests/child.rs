@@ -127,6 +127,12 @@ fn role() {
             let store = open_with_hook(options(&root), park_at(argument.to_owned())).expect("a store");
             store.optimise().expect("optimised");
         }
+        "park-root" => {
+            crate::testing::set_hook(park_at(argument.to_owned()));
+            let store = Store::open(options(&root)).expect("a store");
+            let pin = crate::NewRoot { kind: crate::RootKind::Pin, name: "pin".to_owned(), location: PathBuf::new() };
+            store.put_root(pin, &[]).expect("a root");
+        }
         "park-unbundle" => {
             let store = Arc::new(open_with_hook(options(&root), park_at(argument.to_owned())).expect("a store"));
             super::bundle::unbundle_file(&store);

@@ -152,3 +152,17 @@ fn folders_of_the_dead_go_at_the_next_start() {
     drop(scratch);
     assert_eq!(count(&test.path("tmp")), 0);
 }
+
+/// So do the files that only a moment passes under their names there: the kernel knows that nobody writes them any more.
+#[test]
+fn files_of_the_dead_go_at_the_next_start() {
+    let test = TestStore::new();
+    let mut writer = Helper::start("park-root root-staged", &test.root());
+    writer.wait_for("checkpoint root-staged");
+    drop(test.again());
+    assert_eq!(count(&test.path("tmp")), 1, "its owner lives");
+    writer.kill();
+    drop(test.again());
+    assert_eq!(count(&test.path("tmp")), 0);
+    assert_eq!(test.store.roots().expect("roots").len(), 1);
+}

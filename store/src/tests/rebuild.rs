@@ -245,3 +245,50 @@ fn a_killed_rebuild_can_be_repeated() {
         assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().contains(".new-")));
     }
 }
+
+/// Killed while the new database takes the place of one whose last writes are in its log: there is no moment at which the
+/// old one is opened without these, and its roots are known again even where they are written down nowhere else.
+#[test]
+fn a_killed_rebuild_loses_no_root_of_a_whole_database() {
+    for checkpoint in ["rebuild-kept", "rebuild-database-removed", "rebuild-log-removed", "rebuild-done"] {
+        let test = filled();
+        let before = test.store.roots().expect("roots");
+        fs::remove_dir_all(test.path("roots")).expect("removed");
+        fs::create_dir(test.path("roots")).expect("made");
+        let mut helper = Helper::start(&format!("park-rebuild {checkpoint}"), &test.root());
+        helper.wait_for(&format!("checkpoint {checkpoint}"));
+        helper.kill();
+        match Store::open(options(&test.root())) {
+            Ok(store) => assert_eq!(store.roots().expect("roots"), before, "{checkpoint}"),
+            Err(error) => assert!(matches!(error, OpenError::DatabaseLost { .. }), "{checkpoint}: {error:?}"),
+        }
+        assert_eq!(rebuild(&test).roots, 1, "{checkpoint}");
+        assert_eq!(test.again().roots().expect("roots"), before, "{checkpoint}");
+    }
+}
+
+/// An object that can't be read when the database is made anew is named with the root that lacks it; once it can be, a
+/// repair registers it, and the root keeps it as before.
+#[test]
+fn an_object_that_could_not_be_read_comes_back_to_its_root() {
+    let test = filled();
+    let record =
+        store_lease(&test.store).take(&[id("c")]).expect("an answer").remove(0).expect("c").path.join("manifest.json");
+    let aside = test.home.path().join("aside");
+    let folder = record.parent().expect("a folder").to_owned();
+    let change = |from: &Path, to: &Path| {
+        fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("writable");
+        fs::rename(from, to).expect("moved");
+        crate::fs_ops::canonicalise_folder(&folder).expect("as before");
+    };
+    change(&record, &aside);
+    let report = rebuild(&test);
+    assert_eq!((report.objects, report.incomplete_roots.len()), (3, 1), "{report:?}");
+    change(&aside, &record);
+    let store = test.again();
+    let (repaired, _) = super::repair::repair_with(&store, "");
+    assert!(repaired.is_whole(), "{repaired:?}");
+    let gone = store.gc_apply(&no_age(), &mut |_| {}).expect("collected").deleted;
+    assert_eq!(gone.iter().map(|dead| dead.id).collect::<Vec<_>>(), [id("dead")]);
+    assert_whole(&store);
+}

@@ -56,7 +56,7 @@ fn repair(store: &Store) -> RepairReport {
     store.repair(&full(), &mut Nobody).expect("a report")
 }
 
-fn repair_with(store: &Arc<Store>, change: &'static str) -> (RepairReport, Vec<String>) {
+pub(super) fn repair_with(store: &Arc<Store>, change: &'static str) -> (RepairReport, Vec<String>) {
     let mut publisher = Publisher { store, change, made: Vec::new() };
     let report = store.repair(&full(), &mut publisher).expect("a report");
     (report, publisher.made)

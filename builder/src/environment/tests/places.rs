@@ -156,14 +156,15 @@ fn what_killed_processes_left_is_swept() {
     let object = demo(&world.store(), "1.0");
     let base = world.directory.path();
     let left = base.join(".env.pip-accel-0123456789abcdef");
-    let fresh = base.join(".env.pip-accel-0123456789abcdee");
+    let held = base.join(".env.pip-accel-0123456789abcdee");
     let foreign = base.join(".env.pip-accel-backup");
-    for directory in [&left, &fresh, &foreign] {
+    for directory in [&left, &held, &foreign] {
         fs::create_dir_all(directory.join("lib")).expect("creates");
     }
-    run(Command::new("touch").args(["-d", "1 hour ago"]).args([&left, &foreign]));
+    let holder = fs::File::open(&held).expect("opens");
+    holder.lock().expect("locks");
     realize_at(&world.destination(), &world, &[&object]).expect("realizes");
-    assert!(!left.exists() && fresh.exists() && foreign.exists());
+    assert!(!left.exists() && held.exists() && foreign.exists());
 }
 
 #[test]

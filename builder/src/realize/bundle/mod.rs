@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use pip_accel_schema::bundle::BundleManifest;
 use pip_accel_schema::store_path::{ObjectId, StorePath};
-use pip_accel_store::{BundleError, BundleReport, BundleRequest, NewRoot, RootKind, Store, Unbundled};
+use pip_accel_store::{BundleError, BundleReport, BundleRequest, NewRoot, RootKind, Store, Unbundled, checkpoint};
 
 pub use output::BundleOutput;
 
@@ -143,6 +143,7 @@ pub fn unbundle(store: &Arc<Store>, input: impl Read, pin: Option<String>) -> Re
     let manifest = &unbundled.manifest;
     let facts = BundleFacts::of_value(&manifest.facts)?;
     facts.remember(store)?;
+    checkpoint("unbundle-remembered");
     let digest = manifest.closure_digest().to_hex();
     let pin = pin.unwrap_or_else(|| format!("bundle:{}", &digest[..PIN_DIGEST_LEN]));
     let root = NewRoot { kind: RootKind::Pin, name: pin.clone(), location: PathBuf::new() };

@@ -1,11 +1,18 @@
 //! Where a bundle is written to: a file that appears when it is whole, or whatever takes bytes.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use pip_accel_store::checkpoint;
+
 use super::MakeBundleError;
+
+/// Ending of a bundle that is not whole yet.
+const PARTIAL: &str = ".partial";
 
 /// The place of a bundle that is being written. Dropped before it is finished, it leaves nothing.
 #[derive(Debug)]
@@ -45,11 +52,12 @@ impl BundleOutput {
         if place.is_dir() {
             return Err(failed(io::ErrorKind::IsADirectory.into()));
         }
-        let mut name = std::ffi::OsString::from(".");
-        name.push(place.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?);
-        name.push(format!(".{}.partial", std::process::id()));
-        let beside = place.with_file_name(name);
-        let file = File::create(&beside).map_err(failed)?;
+        let name = place.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+        let mut prefix = OsString::from(".");
+        prefix.push(name);
+        prefix.push(".");
+        forget_dead(place, &prefix);
+        let (file, beside) = create_beside(place, &prefix).map_err(failed)?;
         Ok(Self { target: Target::File { file, beside, place: place.to_owned() } })
     }
 
@@ -64,8 +72,48 @@ impl BundleOutput {
     /// The bundle is whole and has its name, also after a power cut.
     pub(super) fn finish(self) -> Result<(), MakeBundleError> {
         let Target::File { file, beside, place } = &self.target else { return Ok(()) };
+        checkpoint("bundle-written");
         let moved = file.sync_all().and_then(|()| fs::rename(beside, place));
         moved.map_err(|source| MakeBundleError::Output { path: place.clone(), source })
+    }
+}
+
+/// A file that this process has locked, so that others can tell it from what a killed one left.
+fn create_beside(place: &Path, prefix: &OsStr) -> io::Result<(File, PathBuf)> {
+    let mut name = prefix.to_owned();
+    name.push(std::process::id().to_string());
+    name.push(PARTIAL);
+    let beside = place.with_file_name(name);
+    loop {
+        let file = File::create(&beside)?;
+        file.lock()?;
+        let is_named = |metadata: fs::Metadata| Ok((metadata.dev(), metadata.ino()) == identity(&file)?);
+        match fs::symlink_metadata(&beside).and_then(is_named) {
+            Ok(true) => return Ok((file, beside)),
+            // Somebody found it before it was locked, and took it away.
+            Ok(false) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Deletes what killed processes left beside `place`. What can't be deleted stays.
+fn forget_dead(place: &Path, prefix: &OsStr) {
+    let folder = place.parent().unwrap_or(Path::new("."));
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number =
+            name.as_bytes().strip_prefix(prefix.as_bytes()).and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes()));
+        let is_partial = number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit));
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_partial && is_file && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            drop(fs::remove_file(entry.path()));
+        }
     }
 }
 
