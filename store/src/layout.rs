@@ -169,6 +169,11 @@ impl Layout {
         self.root.join("files")
     }
 
+    /// What is kept of other systems' lists, such as Debian's.
+    pub(crate) fn indexes(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
     pub(crate) fn trash(&self) -> PathBuf {
         self.root.join("trash")
     }
