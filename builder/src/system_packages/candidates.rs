@@ -129,11 +129,16 @@ pub(super) fn candidates(evidence: &Evidence, around: &Surroundings, index: &Sys
         Kind::Program => ranked(programs(name, index), index, name),
         Kind::Cmake => ranked(cmake(name, index), index, name),
         Kind::File => ranked(files(name, index), index, name),
+        Kind::Custom if !alternatives(Kind::Program, &name.to_lowercase()).is_empty() => Candidates::default(),
         Kind::Custom => ranked(words::packages(name, evidence.is_program, index), index, name),
         Kind::Autotools | Kind::NotSystem | Kind::Network | Kind::Unknown => Candidates::default(),
     };
     // The usual choice of a table goes first.
-    for package in alternatives(evidence.kind, name).into_iter().rev() {
+    let (kind, known) = match evidence.kind {
+        Kind::Custom => (Kind::Program, name.to_lowercase()),
+        kind => (kind, name.to_owned()),
+    };
+    for package in alternatives(kind, &known).into_iter().rev() {
         all.ranked.retain(|candidate| candidate.package != package);
         all.ranked.insert(0, Candidate { package, score: 100 });
     }

@@ -111,7 +111,8 @@ fn answer(weighed: &[Weighed], scan: &Scan, input: &Input<'_>) -> Finding {
         if let Some(reason) = &evidence.reason {
             return unanswered.unwrap_or_else(|| negative(evidence, Vec::new(), reason.clone()));
         }
-        let evidence = first_of_group(evidence, weighed);
+        let has_any = |other: &Evidence| !candidates(other, &scan.surroundings, input.index).ranked.is_empty();
+        let evidence = first_of_group(evidence, weighed, has_any);
         let mut found = candidates(evidence, &scan.surroundings, input.index);
         hinted(evidence, &scan.hints, &mut found, input.index);
         if evidence.kind == Kind::Header && is_other_version(evidence, &found, (scan, weighed), input.index) {
@@ -195,10 +196,16 @@ fn group<'a>(evidence: &'a Evidence, weighed: &'a [Weighed]) -> impl Iterator<It
         })
 }
 
-/// What is missing first is said first.
-fn first_of_group<'a>(evidence: &'a Evidence, weighed: &'a [Weighed]) -> &'a Evidence {
-    let position = |other: &Evidence| other.text.find(&other.name).unwrap_or(0);
-    group(evidence, weighed).min_by_key(|other| (other.line, position(other))).unwrap_or(evidence)
+/// What is missing first is said first: of one failure, the first thing that any package has.
+fn first_of_group<'a>(
+    evidence: &'a Evidence,
+    weighed: &'a [Weighed],
+    has_any: impl Fn(&Evidence) -> bool,
+) -> &'a Evidence {
+    let position = |other: &Evidence| other.text.find(&other.name).unwrap_or(usize::MAX);
+    let mut all: Vec<&Evidence> = group(evidence, weighed).collect();
+    all.sort_by_key(|other| (other.line, position(other)));
+    all.into_iter().find(|other| has_any(other)).unwrap_or(evidence)
 }
 
 /// What is missing together with the finding: all that one linker or one sentence names.

@@ -17,6 +17,7 @@ pub mod index;
 mod installed;
 pub mod log;
 mod negatives;
+mod pattern;
 mod rules;
 mod scan;
 mod sentences;

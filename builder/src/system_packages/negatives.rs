@@ -2,11 +2,10 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
-
 use super::alternatives::python_part;
 use super::evidence::{Evidence, Kind};
-use super::statements::{Statement, regex};
+use super::pattern::Patterns;
+use super::statements::Statement;
 
 /// Kind, weight, pattern with the name in `n` (or none), and what it means; `{n}` is the name.
 const NEGATIVES: &[(Kind, u8, &str, &str)] = &[
@@ -80,15 +79,16 @@ const NEGATIVES: &[(Kind, u8, &str, &str)] = &[
     ),
 ];
 
-static COMPILED: LazyLock<Vec<Regex>> =
-    LazyLock::new(|| NEGATIVES.iter().map(|(_, _, pattern, _)| regex(pattern)).collect());
+static COMPILED: LazyLock<Patterns> =
+    LazyLock::new(|| Patterns::new(NEGATIVES.iter().map(|(_, _, pattern, _)| *pattern)));
 
 /// The negatives in a statement.
 pub(super) fn negatives(statement: &Statement) -> Vec<Evidence> {
     let mut all = Vec::new();
-    for ((kind, weight, _, meaning), pattern) in NEGATIVES.iter().zip(COMPILED.iter()) {
-        let Some(found) = pattern.captures(&statement.text) else { continue };
-        let name = found.name("n").map(|name| name.as_str().trim()).unwrap_or_default();
+    for (number, pattern) in COMPILED.matching(&statement.text) {
+        let (kind, weight, _, meaning) = &NEGATIVES[number];
+        let Some(found) = pattern.find(&statement.text) else { continue };
+        let name = found.name.trim();
         if is_missing_file(&statement.text) {
             continue;
         }
@@ -107,8 +107,9 @@ pub(super) fn negatives(statement: &Statement) -> Vec<Evidence> {
 
 /// The part of Python's standard library that a statement misses and Debian has, as a package.
 pub(super) fn missing_python_part(statement: &Statement) -> Option<(String, &'static str)> {
-    let found = COMPILED.first()?.captures(&statement.text)?;
-    let module = found.name("n")?.as_str();
+    // The first pattern is that of missing modules.
+    let (_, pattern) = COMPILED.matching(&statement.text).find(|(number, _)| *number == 0)?;
+    let module = pattern.find(&statement.text)?.name;
     Some((module.to_owned(), python_part(module)?))
 }
 

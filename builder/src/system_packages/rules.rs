@@ -2,10 +2,8 @@
 
 use std::sync::LazyLock;
 
-use regex::{Regex, RegexSet};
-
 use super::evidence::Kind;
-use super::statements::regex;
+use super::pattern::{Pattern, Patterns};
 
 /// One rule. The group `n` of its pattern is the name of what is missing.
 struct RuleText {
@@ -62,7 +60,7 @@ const RULES: &[RuleText] = &[
     rule(Kind::Header, 92, concat!(r#"fatal error C1083:[^\n]*include file: '"#, header!(), "'")),
     rule(Kind::Header, 91, concat!("Error: Unable to find '", header!(), "'")),
     rule(Kind::Header, 88, concat!(r"^\S+:\d+: ", r"(?:error|Error): [^\n]{0,20}?", header!(), ": ", absent!())),
-    rule(Kind::Library, 92, r#"\bld(?:\.\w+)?\s?: [^\n]*?(?:^|[\s«'"])-l:?(?P<n>[\w+.-]+?)(?:\.so)?\s?(?:['"»:\s]|$)"#),
+    rule(Kind::Library, 92, r#"\bld(?:\.\w+)?\s?: [^\n]*?(?:^|[\s'"])-l:?(?P<n>[\w+.-]+?)(?:\.so)?\s?(?:['":\s]|$)"#),
     rule(Kind::Library, 92, r"\bld(?:\.\w+)?: (?:library not found for|unable to find library) -l(?P<n>[\w+.-]+)"),
     rule(
         Kind::Library,
@@ -131,16 +129,21 @@ const RULES: &[RuleText] = &[
     rule(Kind::Program, 90, concat!(r"^g?make(?:\[\d+\])?: (?:execvp: )?(?P<n>[A-Za-z][\w+.-]*)\s?: ", absent!())),
     rule(Kind::Program, 84, r#"exec: "(?P<n>[\w+.-]+)": executable file not found"#),
     rule(Kind::Program, 84, r"is '(?P<n>[\w+.-]+)' not installed\?"),
-    rule(Kind::Program, 84, r"(?:env|xargs|time|nice|timeout): (?:‘|')?(?P<n>[A-Za-z][\w+.-]*)'?: No such file"),
+    rule(Kind::Program, 84, r"(?:env|xargs|time|nice|timeout): '?(?P<n>[A-Za-z][\w+.-]*)'?: No such file"),
     rule(
         Kind::Program,
         84,
         r"(?:^|[\s'(])(?P<n>[a-zA-Z0-9_+]+[-_]config)\b[^\n]{0,40}(?:not found|could not be found|not be found|not installed|is missing)",
     ),
-    rule(Kind::Program, 84, r"(?:find|locate|run|execute|invoke)[^\n]{0,30}?[\s'](?P<n>[a-zA-Z0-9_+]+[-_]config)\b"),
+    rule(
+        Kind::Program,
+        84,
+        r"(?:find|locate|run|execute|invoke)[^\n]{0,30}?[\s'\x22](?P<n>[a-zA-Z0-9_+]+[-_]config)\b",
+    ),
     rule(Kind::Program, 82, r"\b(?P<n>[A-Z][A-Z0-9]+)_(?:EXECUTABLE|PROGRAM|COMMAND)-NOTFOUND"),
     rule(Kind::Program, 72, r"PyProjectOptionException\('(?P<n>\w+)'"),
     rule(Kind::Program, 88, r"No CMAKE_(?P<n>Fortran|CXX|C|Java)_COMPILER could be found"),
+    rule(Kind::Program, 88, r"(?i:no acceptable|no working|no|find a) (?P<n>C|C\+\+|[Ff]ortran)(?: 77| 90)? compiler"),
     rule(Kind::Program, 90, r"(?i:can't find|could not find|no) (?P<n>Rust compiler|cargo)\b"),
     // CMake.
     rule(Kind::Cmake, 92, r"^CMake Error[^\n]*Could NOT find [\w+-]+ \(missing: [^)]*?\b(?P<n>[\w+-]+)_FOUND\b"),
@@ -235,17 +238,12 @@ const CHATTER: &str = concat!(
 /// Whoever says this goes on to fetch or to make what it did not find.
 const REPLACES: &str = r"(?i)(?:attempting|trying|going) to (?:build|download|fetch|compile)|will be (?:downloaded|fetched|built)|(?:building|downloading|fetching|compiling) (?:it|a copy|from)";
 
-static REPLACED: LazyLock<Regex> = LazyLock::new(|| regex(REPLACES));
+static REPLACED: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(REPLACES));
 
-static COMPILED: LazyLock<(RegexSet, Vec<Regex>)> = LazyLock::new(|| {
-    let patterns: Vec<&str> = RULES.iter().map(|rule| rule.pattern).collect();
-    // The patterns are constants: a test compiles them. A set that can't be made would find nothing.
-    let set = RegexSet::new(&patterns).unwrap_or_else(|_| RegexSet::empty());
-    (set, patterns.into_iter().map(regex).collect())
-});
-static SIGN: LazyLock<Regex> = LazyLock::new(|| regex(SIGNS));
-static PROBE: LazyLock<Regex> = LazyLock::new(|| regex(PROBES));
-static CHAT: LazyLock<Regex> = LazyLock::new(|| regex(CHATTER));
+static COMPILED: LazyLock<Patterns> = LazyLock::new(|| Patterns::new(RULES.iter().map(|rule| rule.pattern)));
+static SIGN: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(SIGNS));
+static PROBE: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(PROBES));
+static CHAT: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(CHATTER));
 
 /// What one rule finds in a statement.
 #[derive(Debug)]
@@ -268,13 +266,10 @@ pub(super) fn is_probe(text: &str) -> bool {
 
 /// What the rules find in a statement.
 pub(super) fn hits(text: &str) -> Vec<Hit<'_>> {
-    let (set, patterns) = &*COMPILED;
     let mut hits = Vec::new();
-    for number in set.matches(text) {
-        for found in patterns[number].captures_iter(text) {
-            if let Some(name) = found.name("n") {
-                hits.push(Hit { kind: RULES[number].kind, weight: RULES[number].weight, name: name.as_str() });
-            }
+    for (number, pattern) in COMPILED.matching(text) {
+        for found in pattern.all(text) {
+            hits.push(Hit { kind: RULES[number].kind, weight: RULES[number].weight, name: found.name });
         }
     }
     hits
@@ -286,10 +281,9 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles_and_has_a_name() {
-        let (set, patterns) = &*COMPILED;
-        assert_eq!(set.len(), RULES.len());
-        for (rule, pattern) in RULES.iter().zip(patterns) {
-            assert!(pattern.capture_names().flatten().any(|name| name == "n"), "{}", rule.pattern);
+        assert_eq!(COMPILED.each().len(), RULES.len());
+        for (rule, pattern) in RULES.iter().zip(COMPILED.each()) {
+            assert!(pattern.has_name(), "{}", rule.pattern);
         }
         assert!(is_interesting("x: not found") && is_probe("conftest.c:1") && !is_interesting("Collecting error"));
     }

@@ -152,10 +152,11 @@ fn is_source(name: &str) -> bool {
 fn meant(kind: Kind, name: &str) -> (Kind, String) {
     let name = name.trim_end_matches(['.', '-', ',']);
     match (kind, name) {
-        (Kind::Program, "Fortran") => (kind, "gfortran".to_owned()),
-        (Kind::Program, "CXX") => (kind, "g++".to_owned()),
+        (Kind::Program, "Fortran" | "fortran") => (kind, "gfortran".to_owned()),
+        (Kind::Program, "CXX" | "C++") => (kind, "g++".to_owned()),
         (Kind::Program, "C") => (kind, "gcc".to_owned()),
         (Kind::Program, "Java") => (kind, "javac".to_owned()),
+        (Kind::Program, "Pkg-config") => (kind, "pkg-config".to_owned()),
         (Kind::Program, "Rust compiler") => (kind, "rustc".to_owned()),
         (Kind::Program, name) if name.chars().all(|letter| letter.is_ascii_uppercase()) && name.len() > 1 => {
             (kind, name.to_lowercase())

@@ -3,9 +3,7 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
-
-use super::statements::regex;
+use super::pattern::{Pattern, Patterns};
 
 /// Most names of one sentence.
 const NAMES_MAX: usize = 6;
@@ -251,27 +249,31 @@ const ENDS: &[&str] = &[
     " can not",
 ];
 
-static COMPILED: LazyLock<Vec<(u8, Regex)>> =
-    LazyLock::new(|| SENTENCES.iter().map(|(weight, pattern)| (*weight, regex(pattern))).collect());
+static COMPILED: LazyLock<Patterns> = LazyLock::new(|| Patterns::new(SENTENCES.iter().map(|(_, pattern)| *pattern)));
 
-static INSTALL: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"\b(?:apt-get|apt|aptitude)\s+(?:-\S+\s+)*install\s+(?P<n>[^\n'\x22;&|)]+)"));
+/// Whoever says this anywhere means a program.
+static SURE_PROGRAM: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"(?i)\b(?:executable|binary|compiler)\b"));
 
-static DEBIAN: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\bdebian\b|\bubuntu\b|\bapt\b|\bdeb\b"));
+static INSTALL: LazyLock<Pattern> =
+    LazyLock::new(|| Pattern::new(r"\b(?:apt-get|apt|aptitude)\s+(?:-\S+\s+)*install\s+(?P<n>[^\n'\x22;&|)]+)"));
 
-static DEVELOPMENT_NAME: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(?P<n>[a-z0-9][a-z0-9.+-]+-dev)\b"));
+static DEBIAN: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"(?i)\bdebian\b|\bubuntu\b|\bapt\b|\bdeb\b"));
+
+static DEVELOPMENT_NAME: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"\b(?P<n>[a-z0-9][a-z0-9.+-]+-dev)\b"));
 
 /// The names in a statement, none of them twice.
 pub(super) fn named(text: &str) -> Vec<Named> {
     let mut all: Vec<Named> = Vec::new();
-    for (weight, pattern) in COMPILED.iter() {
-        for found in pattern.captures_iter(text) {
-            let (Some(whole), Some(phrase)) = (found.get(0), found.name("n")) else { continue };
-            let lower = whole.as_str().to_lowercase();
+    for (number, pattern) in COMPILED.matching(text) {
+        let (weight, source) = &SENTENCES[number];
+        for found in pattern.all(text) {
+            let lower = found.whole.to_lowercase();
+            let is_program_somewhere = SURE_PROGRAM.is_match(text);
             let mut words = lower.split(|letter: char| !letter.is_alphanumeric());
-            let is_program =
-                words.any(|word| PROGRAM_WORDS.contains(&word)) || pattern.as_str().contains(r") failed\. ");
-            for name in names(phrase.as_str()) {
+            let is_program = is_program_somewhere
+                || words.any(|word| PROGRAM_WORDS.contains(&word))
+                || source.contains(r") failed\. ");
+            for name in names(found.name) {
                 if !all.iter().any(|known| known.name == name) && all.len() < NAMES_MAX {
                     all.push(Named { name, is_program, weight: *weight });
                 }
@@ -284,14 +286,12 @@ pub(super) fn named(text: &str) -> Vec<Named> {
 /// The packages that a statement says to install, in Debian's own names.
 pub(super) fn told_to_install(text: &str) -> Vec<String> {
     let mut packages: Vec<String> = Vec::new();
-    for found in INSTALL.captures_iter(text) {
-        let words = found.name("n").map(|words| words.as_str()).unwrap_or_default().split_whitespace();
+    for found in INSTALL.all(text) {
+        let words = found.name.split_whitespace();
         packages.extend(words.take_while(|word| !word.starts_with('#')).map(trimmed).filter(|word| is_package(word)));
     }
     if packages.is_empty() && DEBIAN.is_match(text) {
-        packages.extend(
-            DEVELOPMENT_NAME.captures_iter(text).filter_map(|found| Some(found.name("n")?.as_str().to_owned())),
-        );
+        packages.extend(DEVELOPMENT_NAME.all(text).map(|found| found.name.to_owned()));
     }
     packages.dedup();
     packages
@@ -315,6 +315,7 @@ fn names(phrase: &str) -> Vec<String> {
         .iter()
         .filter_map(|end| lower.trim_start().find(end).map(|at| at + lower.len() - lower.trim_start().len()));
     let list = phrase.get(..end.filter(|at| *at > 1).min().unwrap_or(phrase.len())).unwrap_or(&phrase).to_owned();
+    let list = if list.contains('.') { list } else { list.replace('/', ",") };
     let list = list.replace(" and/or ", ",").replace(" and ", ",").replace(" or ", ",");
     let clean = |part: &str| -> Option<String> {
         let words = part.split_whitespace().map(|word| word.trim_matches(['.', ',', ':', '-', '(', ')', '/']));

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::pattern::Pattern;
+
 /// How much of a log is read, from its end: the cause of a failure is seldom farther away.
 const LOG_BYTES_MAX: usize = 16 << 20;
 
@@ -31,17 +33,17 @@ pub(super) struct Statements {
     pub(super) lines: usize,
 }
 
-static ESCAPES: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])"));
+static ESCAPES: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])").ok());
 
 /// What container builders and CI write before each line.
-static PREFIX: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"^(?:#\d+ \d+\.\d+ |\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*Z? |\[\d\d:\d\d:\d\d\] |[│|╰─>×]+ )")
+static PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"^(?:#\d+ \d+\.\d+ |\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*Z? |\[\d\d:\d\d:\d\d\] |[│|╰─>×]+ )").ok()
 });
 
 /// A line whose sentence goes on in the next.
-static CONTINUES: LazyLock<Regex> = LazyLock::new(|| {
-    regex(concat!(
+static CONTINUES: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::new(concat!(
         r"^CMake (?:Error|Warning)|(?:[Ee]rror|ERROR|Exception|fatal|Fatal|FATAL)(?: \(message\))?:?\s*$",
         r"|\[[^\]]{12,}$|\b(?:required|missing|following)\b[^\n]{0,60}:\s*$",
         r"|(?:Package requirements|No package|package configuration file provided by|Could not find|Could NOT find)\b[^.]*$",
@@ -49,19 +51,16 @@ static CONTINUES: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// A pattern of this module; each is tried by a test.
-#[expect(clippy::expect_used, reason = "the patterns are constants, and a test compiles each")]
-pub(super) fn regex(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("the patterns are constants, and a test compiles each")
-}
-
 impl Statements {
     /// Reads a log. Bytes that are no UTF-8 are replaced.
     pub(super) fn read(log: &[u8]) -> Self {
         let start = log.len().saturating_sub(LOG_BYTES_MAX);
         let text = String::from_utf8_lossy(&log[start..]);
         let first = log[..start].iter().filter(|byte| **byte == b'\n').count();
-        let text = if text.contains('\x1b') { ESCAPES.replace_all(&text, "") } else { text };
+        let text = match &*ESCAPES {
+            Some(escapes) if text.contains('\x1b') => Cow::Owned(escapes.replace_all(&text, "").into_owned()),
+            _ => text,
+        };
         // A carriage return begins a line anew: progress bars end that way, and so does Windows.
         let lines: Vec<String> = text.lines().map(clean).collect();
         let mut all = Vec::new();
@@ -80,8 +79,16 @@ impl Statements {
 
 fn clean(line: &str) -> String {
     let line = line.trim_end().rsplit('\r').next().unwrap_or_default().trim_start();
-    let line = PREFIX.replace(line, "");
+    let is_prefixed = line.starts_with(['#', '[', '│', '|', '╰', '─', '>', '×'])
+        || line.starts_with(|first: char| first.is_ascii_digit());
+    let line = match &*PREFIX {
+        Some(prefix) if is_prefixed => prefix.replace(line, ""),
+        _ => Cow::Borrowed(line),
+    };
     // Compilers quote the way their locale has it.
+    if line.is_ascii() && !line.contains('`') {
+        return line.trim().to_owned();
+    }
     line.trim().replace(['‘', '’', '«', '»', '`', '“', '”', '„'], "'").replace('\u{a0}', " ")
 }
 
@@ -156,6 +163,7 @@ mod tests {
 
     #[test]
     fn any_bytes_are_read() {
+        assert!(ESCAPES.is_some() && PREFIX.is_some());
         let statements = Statements::read(b"\xff\xfe\n\n\x00\x1b[\n");
         assert_eq!(statements.lines, 3);
     }

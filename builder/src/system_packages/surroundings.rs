@@ -2,10 +2,9 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
-
+use super::pattern::Pattern;
 use super::rules;
-use super::statements::{Statement, regex};
+use super::statements::Statement;
 
 /// How many of the last statements are the build's last words.
 const LAST_STATEMENTS: usize = 12;
@@ -26,10 +25,10 @@ pub(super) struct Surroundings {
     pub(super) last_words: String,
 }
 
-static INCLUDE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:^|[\s'])-I ?/(?P<n>usr/[^\s'\x22,]+)"));
+static INCLUDE: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"(?:^|[\s'])-I ?/(?P<n>usr/[^\s'\x22,]+)"));
 
-static PROJECT: LazyLock<Regex> = LazyLock::new(|| {
-    regex(concat!(
+static PROJECT: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::new(concat!(
         r"^(?:ERROR: )?(?:Failed building wheel for|Failed to build|Building wheel for|Collecting|Building wheels for collected packages:)",
         r" '?(?P<n>[A-Za-z0-9][\w.-]*?)(?:[=<>~!@ (\[',]|$)"
     ))
@@ -41,16 +40,16 @@ impl Surroundings {
         for Statement { text, .. } in statements {
             if text.contains("-I") {
                 let is_swig = text.starts_with("swig") || text.contains("/swig ") || text.contains("/swig4.0 ");
-                for found in INCLUDE.captures_iter(text) {
-                    let folder = found.name("n").map(|name| name.as_str().trim_end_matches('/')).unwrap_or_default();
+                for found in INCLUDE.all(text) {
+                    let folder = found.name.trim_end_matches('/');
                     let folders = if is_swig { &mut all.swig_folders } else { &mut all.include_folders };
                     if folders.len() < FOLDERS_MAX && !folders.iter().any(|known| known == folder) {
                         folders.push(folder.to_owned());
                     }
                 }
             }
-            if let Some(name) = PROJECT.captures(text).and_then(|found| found.name("n")) {
-                all.project = Some(name.as_str().to_lowercase().replace(['_', '.'], "-"));
+            if let Some(found) = PROJECT.find(text) {
+                all.project = Some(found.name.to_lowercase().replace(['_', '.'], "-"));
             }
         }
         let own = statements.iter().filter(|statement| rules::is_interesting(&statement.text)).rev();

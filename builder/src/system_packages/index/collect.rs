@@ -1,6 +1,6 @@
 //! From Debian's lists to the index: which files are worth keeping, and what is known of their packages.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, BufRead};
 
 use super::control::{Paragraph, paragraphs};
@@ -31,6 +31,8 @@ pub struct Collector {
     sets: HashMap<Box<str>, u32>,
     packages: BTreeMap<String, PackageRow>,
     python: BTreeMap<String, BTreeSet<String>>,
+    /// Every package that can be installed: build dependencies also name virtual ones.
+    real: HashSet<Box<str>>,
 }
 
 impl Collector {
@@ -98,6 +100,7 @@ impl Collector {
     pub fn packages(&mut self, reader: &mut dyn BufRead) -> io::Result<()> {
         paragraphs(reader, |paragraph| {
             let Some(name) = paragraph.field("Package").filter(|name| is_candidate(name)) else { return };
+            self.real.insert(name.as_str().into());
             let section = paragraph.field("Section").unwrap_or_default();
             let is_development = name.ends_with("-dev");
             if !is_development && !self.packages.contains_key(&name) {
@@ -123,8 +126,10 @@ impl Collector {
             for field in ["Build-Depends", "Build-Depends-Arch", "Build-Depends-Indep"] {
                 needed.extend(paragraph.relations(field).into_iter().filter_map(|group| group.into_iter().next()));
             }
-            for name in needed.iter().filter(|name| is_candidate(name)) {
-                self.packages.entry(name.clone()).or_default().count += 1;
+            let is_real = |name: &&String| self.packages.contains_key(*name) || self.real.contains(name.as_str());
+            let known: Vec<String> = needed.iter().filter(|name| is_candidate(name)).filter(is_real).cloned().collect();
+            for name in known {
+                self.packages.entry(name).or_default().count += 1;
             }
             let binaries = paragraph.relations("Binary");
             let modules = binaries.iter().flatten().filter_map(|binary| binary.strip_prefix("python3-"));
@@ -149,7 +154,6 @@ impl Collector {
     /// # Errors
     /// When the map of paths can't be made.
     pub fn finish(mut self, origin: &IndexOrigin) -> Result<Vec<u8>, fst::Error> {
-        // A package that is in no list of packages and has no files is nothing one can install.
         self.merge_paths();
         let mut sets: Vec<(Box<str>, u32)> = self.sets.into_iter().collect();
         sets.sort_unstable_by_key(|(_, number)| *number);
