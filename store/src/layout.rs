@@ -14,7 +14,8 @@
 //!   roots/<hash>.json       the roots, for a lost database
 //!   users/                  what other users, for whom this is a lower store, need of it
 //!   quarantine/             what repairs could not mend
-//!   layers/  index/         kept for unpacked system packages and package indexes
+//!   index/                  indexes that callers make, such as that of Debian's files
+//!   layers/                 kept for unpacked system packages
 //! ```
 
 use std::path::{Path, PathBuf};

@@ -61,7 +61,7 @@ def tokens():
             word = word.strip(".-+") if not word.endswith("++") else word
             found |= {word, word.lower(), re.sub(r"^-?(l|lib)(?=..)", "", word), word.rstrip("0123456789.-")}
     # What tables of the program turn words into.
-    found |= set("db bz2 lzma protobuf tss2-esys svn libpq pq mariadb gtk-3 gtk+-3.0 freetype blas lapack".split())
+    found |= set("gmp gsl db bz2 lzma protobuf tss2-esys svn libpq pq mariadb gtk-3 gtk+-3.0 freetype blas lapack".split())
     return {word for word in found if len(word) > 1}
 
 
