@@ -1,9 +1,11 @@
 //! A whole log → evidence, the surest first.
 
+use std::thread;
+
 use super::evidence::{Evidence, Kind};
 use super::negatives::{missing_python_part, negatives};
 use super::rules;
-use super::sentences::{named, told_to_install};
+use super::sentences::{self, named, told_to_install};
 use super::statements::{Statement, Statements};
 use super::surroundings::Surroundings;
 
@@ -40,7 +42,12 @@ pub(super) struct Hint {
 
 /// Reads a log.
 pub(super) fn scan(log: &[u8]) -> Scan {
-    let statements = Statements::read(log);
+    // Compiling the tables takes longer than reading a log of a megabyte.
+    let statements = thread::scope(|threads| {
+        threads.spawn(rules::compile);
+        threads.spawn(sentences::compile);
+        Statements::read(log)
+    });
     let surroundings = Surroundings::read(&statements.all);
     let mut scan = Scan { lines: statements.lines, surroundings, ..Scan::default() };
     let mut previous = "";
