@@ -231,6 +231,28 @@ fn strange_logs_are_answered() {
     env.run(["diagnose", "bad.gz"]).fails_with(exit::USAGE).explains();
 }
 
+/// Logs that are made to take long, or to break what reads them, are answered like others.
+#[test]
+fn hostile_logs_are_answered() {
+    let index = index();
+    let many = |line: &str, separator: &str| {
+        (0..20_000).map(|number| line.replace('#', &number.to_string())).collect::<Vec<_>>().join(separator)
+    };
+    for log in [
+        many("/usr/bin/ld: cannot find -lx#", "\n"),
+        many("ld: cannot find -lx#", " "),
+        many("x.c:1:1: fatal error: a/b#.h: No such file or directory", "\n"),
+        many("Could not find xml#, png, and ssl: install libxml2-dev on Debian", "\n"),
+        many("sudo apt-get install libxml2-dev lib#-dev", "\n"),
+        "[".repeat(1 << 20),
+        many("é“\u{1b}[#m\\n", ""),
+        "CMake Error at required missing following:\n".repeat(20_000),
+    ] {
+        let finding = explain(log.as_bytes(), &index);
+        assert!(!finding.reason.is_empty() && finding.candidates.len() < 100 && finding.packages.len() < 100);
+    }
+}
+
 /// The age of the index is shown; one that is old, damaged or absent is said to be, and never believed to be whole.
 #[test]
 fn the_index_tells_its_age_and_damage() {

@@ -22,6 +22,12 @@ const PROPOSABLE_WEIGHT: u8 = 60;
 /// Lines within which messages of one kind belong to one failure: a linker lists all it lacks.
 const TOGETHER_LINES: usize = 12;
 
+/// Most pieces of evidence that one failure is made of; a hostile log may list any number.
+const GROUP_MAX: usize = 24;
+
+/// Most pieces of evidence that are looked up until one has an answer.
+const TRIED_MAX: usize = 200;
+
 /// A package named by a hint is believed over a file's place if the two are within so many lines.
 const HINT_LINES: usize = 40;
 
@@ -107,7 +113,8 @@ fn weigh(scan: &Scan) -> Vec<Weighed> {
 /// The first evidence that has an answer, positive or negative.
 fn answer(weighed: &[Weighed], scan: &Scan, input: &Input<'_>) -> Finding {
     let mut unanswered: Option<Finding> = None;
-    for Weighed { evidence, .. } in weighed.iter().filter(|weighed| weighed.evidence.weight >= PROPOSABLE_WEIGHT) {
+    let tried = weighed.iter().filter(|weighed| weighed.evidence.weight >= PROPOSABLE_WEIGHT).take(TRIED_MAX);
+    for Weighed { evidence, .. } in tried {
         if let Some(reason) = &evidence.reason {
             return unanswered.unwrap_or_else(|| negative(evidence, Vec::new(), reason.clone()));
         }
@@ -194,6 +201,7 @@ fn group<'a>(evidence: &'a Evidence, weighed: &'a [Weighed]) -> impl Iterator<It
             Kind::Custom => other.line == evidence.line,
             _ => other.name == evidence.name,
         })
+        .take(GROUP_MAX)
 }
 
 /// What is missing first is said first: of one failure, the first thing that any package has.
@@ -274,6 +282,7 @@ fn is_other_version(
             && other.line.abs_diff(evidence.line) <= TOGETHER_LINES
             && other.name.rsplit_once('/').is_some_and(|(other, _)| other == folder)
     });
+    let beside = beside.take(GROUP_MAX);
     beside.into_iter().any(|other| candidates(other, &scan.surroundings, index).ranked.is_empty())
 }
 

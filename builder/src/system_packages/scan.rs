@@ -12,6 +12,9 @@ use super::surroundings::Surroundings;
 /// Most pieces of evidence that are kept of one log: those nearest to its end.
 const EVIDENCE_MAX: usize = 2000;
 
+/// Most packages that a log can say to install.
+const HINTS_MAX: usize = 200;
+
 /// What is taken from the weight of things that are only tried out.
 const PROBE_PENALTY: u8 = 30;
 
@@ -69,7 +72,7 @@ pub(super) fn scan(log: &[u8]) -> Scan {
 fn of_statement(statement: &Statement, scan: &mut Scan) {
     let text = &statement.text;
     let is_probe = rules::is_probe(text);
-    for package in told_to_install(text) {
+    for package in told_to_install(text).into_iter().take(HINTS_MAX.saturating_sub(scan.hints.len())) {
         scan.hints.push(Hint { package, line: statement.line, text: text.clone() });
     }
     let mut found = Vec::new();

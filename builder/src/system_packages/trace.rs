@@ -6,6 +6,9 @@ use super::index::SystemIndex;
 /// The weight of a missed path that exactly one kind of package would fill: less than a message that ends a build.
 const TRACE_WEIGHT: u8 = 70;
 
+/// Most of them that are kept.
+const EVIDENCE_MAX: usize = 200;
+
 /// Most missed paths that are looked up.
 const PATHS_MAX: usize = 50_000;
 
@@ -13,6 +16,9 @@ const PATHS_MAX: usize = 50_000;
 pub(super) fn evidence(missed: &[MissedPath], index: &SystemIndex) -> Vec<Evidence> {
     let mut all: Vec<Evidence> = Vec::new();
     for missed in missed.iter().rev().take(PATHS_MAX) {
+        if all.len() >= EVIDENCE_MAX {
+            break;
+        }
         let path = missed.path.trim_start_matches('/');
         let merged = match path.split_once('/') {
             Some(("bin" | "sbin" | "lib" | "lib64", _)) => format!("usr/{path}"),
