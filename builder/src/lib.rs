@@ -15,5 +15,6 @@ pub mod repair;
 pub mod resolve;
 pub mod sandbox;
 pub mod session;
+pub mod system_packages;
 
 pub use cancel::CancelToken;

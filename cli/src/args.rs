@@ -4,6 +4,7 @@ mod bundle;
 pub mod generations;
 pub mod inspect;
 pub mod roots;
+pub mod system_packages;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ pub use bundle::{BundleArgs, UnbundleArgs};
 use generations::{DiffArgs, GenerationsArgs, RollbackArgs};
 use inspect::{DuArgs, GraphArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
 use roots::RootsArgs;
+use system_packages::{DiagnoseArgs, IndexArgs};
 
 /// A content-addressed build store for Python packages
 ///
@@ -60,6 +62,10 @@ pub enum Command {
     Build(BuildArgs),
     /// Show the log of a package's last build
     Log(LogArgs),
+    /// Explain the log of a failed build: what is missing, and which Debian package has it
+    Diagnose(DiagnoseArgs),
+    /// Handle the index of Debian's files, which `diagnose` asks
+    Index(IndexArgs),
     /// Say what an object is, from what, how large, and who refers to it
     Show(ShowArgs),
     /// Say what keeps an object

@@ -3,6 +3,7 @@
 mod bundle;
 mod inspect;
 mod lower;
+mod system_packages;
 
 use std::error::Error;
 use std::io;

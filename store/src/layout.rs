@@ -14,7 +14,8 @@
 //!   roots/<hash>.json       the roots, for a lost database
 //!   users/                  what other users, for whom this is a lower store, need of it
 //!   quarantine/             what repairs could not mend
-//!   layers/  index/         kept for unpacked system packages and package indexes
+//!   index/                  indexes that callers make, such as that of Debian's files
+//!   layers/                 kept for unpacked system packages
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -167,6 +168,11 @@ impl Layout {
     /// The folder of the shared contents.
     pub(crate) fn shared_files(&self) -> PathBuf {
         self.root.join("files")
+    }
+
+    /// What is kept of other systems' lists, such as Debian's.
+    pub(crate) fn indexes(&self) -> PathBuf {
+        self.root.join("index")
     }
 
     pub(crate) fn trash(&self) -> PathBuf {

@@ -153,6 +153,12 @@ impl Store {
         (self.access() == Access::ReadWrite).then(|| self.layout().link_farm())
     }
 
+    /// The folder for indexes that callers make and read: what is in it may vanish at any time, and costs time only.
+    #[must_use]
+    pub fn index_folder(&self) -> PathBuf {
+        self.layout().indexes()
+    }
+
     /// The moment by the store's clock, in seconds since 1970.
     #[must_use]
     pub fn now(&self) -> i64 {

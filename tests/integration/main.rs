@@ -10,6 +10,7 @@ mod commands;
 mod crash_points;
 mod crowds;
 mod detach;
+mod diagnose;
 mod environments;
 mod environments_moved;
 mod environments_safety;

@@ -61,6 +61,11 @@ for python in "${pythons[@]}"; do
     check "15 sdists on $python" realize "$here/sdists.lock" "$python"
 done
 check "the example lock" realize "$here/../../docs/demo/requirements.lock" "$(command -v python3)"
+if [ "$(. /etc/os-release && echo "$VERSION_CODENAME")" = bookworm ]; then
+    check "the corpus of failed builds" python3 "$here/diagnose.py" "$program"
+else
+    echo "the corpus of failed builds is left out: it is from Debian 12" >&2
+fi
 
 if [ "$failures" -gt 0 ]; then
     echo "test-online: $failures checks failed" >&2

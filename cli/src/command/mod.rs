@@ -4,6 +4,7 @@ mod build;
 mod bundle;
 mod config;
 mod detach;
+mod diagnose;
 mod diff;
 mod doctor;
 mod du;
@@ -11,6 +12,7 @@ mod fetch;
 mod gc;
 mod generations;
 mod graph;
+mod index;
 mod log;
 mod manual;
 mod optimise;
@@ -117,6 +119,8 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Fetch(args) => fetch::run(context, args),
         Command::Build(args) => build::run(context, args),
         Command::Log(args) => log::run(context, args),
+        Command::Diagnose(args) => diagnose::run(context, args),
+        Command::Index(args) => index::run(context, args),
         Command::Show(args) => show::run(context, args),
         Command::Why(args) => why::run(context, args),
         Command::WhyRebuild(args) => why_rebuild::run(context, args),
