@@ -46,6 +46,14 @@ impl Failure {
         Self::new(Exit::Usage, sentence(error))
     }
 
+    /// The same failure where the user or the system asked for the end: whatever went wrong is a consequence of that.
+    pub(crate) fn interrupted(self) -> Self {
+        match self.exit {
+            Exit::Interrupted => self,
+            _ => interrupted(),
+        }
+    }
+
     /// The message alone.
     pub(crate) fn message(&self) -> &str {
         &self.message
@@ -166,6 +174,10 @@ fn full(error: &(dyn Error + 'static)) -> Failure {
         .hint("free some space, for instance with `pip-accel gc`, and repeat the command")
 }
 
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted; what was finished is kept, and nothing is half done".to_owned())
+}
+
 fn store_failure(error: &StoreError) -> Failure {
     // `StoreError::Full` has the I/O error as its source.
     if is_full(error) {
@@ -174,6 +186,7 @@ fn store_failure(error: &StoreError) -> Failure {
     let failure = Failure::new(Exit::Error, sentence(error));
     match error {
         StoreError::DatabaseDamaged { .. } => Failure::new(Exit::StoreDamaged, sentence(error)).hint(REBUILD),
+        StoreError::Interrupted => interrupted(),
         StoreError::InUse(_) => failure.hint("repeat the command when the other process has ended"),
         StoreError::ReadOnly { .. } => failure.hint("use a store that you may write: --store DIR or PIP_ACCEL_STORE"),
         StoreError::Immutable { path } => failure.hint(&format!(
@@ -286,6 +299,7 @@ fn environment_failure(error: &EnvironmentError) -> Failure {
     }
     let failure = Failure::new(Exit::Error, sentence(error));
     match error {
+        EnvironmentError::Interrupted => interrupted(),
         EnvironmentError::NotOurs { is_virtualenv: true, .. } => {
             failure.hint("name another place: --venv DIR; or, if that virtualenv may go, add --replace")
         }
@@ -318,6 +332,7 @@ impl From<DetachError> for Failure {
         match &error {
             DetachError::Store(error) => store_failure(error),
             DetachError::Environment(error) => environment_failure(error),
+            DetachError::Runtime(_) => Self::new(Exit::Error, sentence(&error)),
             DetachError::NotThere { .. } => {
                 Self::new(Exit::Error, sentence(&error)).hint("list its packages: pip-accel status --json")
             }

@@ -16,6 +16,7 @@ mod error;
 mod fs_ops;
 mod gc;
 mod inspect;
+mod interrupt;
 mod layout;
 mod lease;
 mod lock;
@@ -56,6 +57,7 @@ pub use gc::{
     GcStep, KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, UsersKept,
 };
 pub use inspect::{DiskShares, InputTree, KeptBy, Origin, PathStep, RootClosure, RootCondition, Share, StepKind, Why};
+pub use interrupt::Interrupt;
 pub use lease::Lease;
 pub use lock::{KeyLock, LockOwner};
 pub use log::{BuildLogWriter, BuildRecord};

@@ -14,6 +14,7 @@ use crate::dedupe::SharedFiles;
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
 use crate::gc::renew_reserve;
+use crate::interrupt::Interrupt;
 use crate::layout::Layout;
 use crate::lost::Lost;
 use crate::repair::Damaged;
@@ -167,7 +168,11 @@ impl Store {
         let database = Database::open(&layout, mode, durability == Durability::Full)?;
         let is_protecting = access == Access::ReadWrite && is_protecting(&layout, protect)?;
         let files = SharedFiles::new(layout.clone());
-        let mut store = Self::new(Shared { layout, durability, files, checkpoints }, database, (access, clock));
+        let mut store = Self::new(
+            Shared { layout, durability, files, checkpoints, interrupt: Interrupt::default() },
+            database,
+            (access, clock),
+        );
         store.is_protecting = is_protecting;
         if access == Access::ReadWrite {
             Self::make_users_folder(store.layout());
@@ -183,7 +188,8 @@ impl Store {
         refuse_lost_database(&layout)?;
         let database = Database::open(&layout, DatabaseMode::Unwritable, false)?;
         let files = SharedFiles::new(layout.clone());
-        let shared = Shared { layout, durability: Durability::None, files, checkpoints: Checkpoints::default() };
+        let (checkpoints, interrupt) = (Checkpoints::default(), Interrupt::default());
+        let shared = Shared { layout, durability: Durability::None, files, checkpoints, interrupt };
         Ok(Self::new(shared, database, (Access::ReadOnly, clock)))
     }
 

@@ -14,8 +14,11 @@ use pip_accel_store::{Root, RootKind, Store, StoreError, checkpoint};
 
 use super::engine::{How, Obtained};
 use super::error::RealizeError;
+use super::interrupt::Interrupts;
 use super::link::{Linker, link};
-use super::{RealizeReport, RealizeRequest, take_turn};
+use super::turn::Waiter;
+use super::{RealizeReport, RealizeRequest};
+use crate::cancel::CancelToken;
 use crate::environment::{self, EnvironmentError, PackageTree, direct_url_of, read_generations, write_generations};
 use crate::event::Event;
 use crate::python::interpreter::PythonInstallation;
@@ -214,7 +217,10 @@ pub fn rollback(
     report: &dyn Fn(Event),
 ) -> Result<RollbackReport, RollbackError> {
     let destination = &request.destination;
-    let _turn = take_turn(store, destination, report)?;
+    let cancel = CancelToken::of(store);
+    let _interrupts = Interrupts::start(&cancel).map_err(RealizeError::Runtime)?;
+    let waiter = Waiter { store, cancel: &cancel, destination, report };
+    let _turns = (waiter.take_turn()?, waiter.take_place()?);
     if environment::read_manifest(destination)?.is_none() {
         return Err(RollbackError::NoEnvironment(destination.clone()));
     }
@@ -242,7 +248,7 @@ pub fn rollback(
         generations: request.generations,
         question: None,
     };
-    let linker = Linker { store, lease: &lease, python, cancel: None };
+    let linker = Linker { store, lease: &lease, python, cancel: Some(&cancel) };
     let realized = link(&linker, &realize, (generation.request, Step::BackTo(generation.number)), &obtained)?;
     Ok(RollbackReport { from: generations.current, to: generation.number, realized })
 }
@@ -281,7 +287,9 @@ fn expire_in(store: &Arc<Store>, root: &Root, age: u64, dry_run: bool) -> Result
     if !has_old(&generations) && (dry_run || needs_only(store, root, &generations)?.is_none()) {
         return Ok(None);
     }
-    let _turn = if dry_run { None } else { Some(take_turn(store, place, &|_| {})?) };
+    let cancel = CancelToken::of(store);
+    let waiter = Waiter { store, cancel: &cancel, destination: place, report: &|_| {} };
+    let _turns = if dry_run { None } else { Some((waiter.take_turn()?, waiter.take_place()?)) };
     let mut generations = read_generations(place)?;
     let old = generations.kept.iter().filter(|generation| is_old(generation));
     let expired = Expired { environment: place.clone(), numbers: old.map(|generation| generation.number).collect() };

@@ -27,9 +27,10 @@ mod room;
 pub(crate) mod schedule;
 mod select;
 mod sink;
+mod turn;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,7 +39,7 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::environment::{Clash, LinkMode, PackageLink};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{Access, KeyLock, Store, StoreError};
+use pip_accel_store::{Access, StoreError};
 
 pub use fetch::{FetchReport, fetch};
 pub use keep::{PinError, PinReport, pin_lock, pin_name};
@@ -54,9 +55,10 @@ use crate::session::Session;
 use engine::{Engine, How, Obtained, Purpose};
 use error::{ObtainError, RealizeError};
 use generations::Step;
-use interrupt::Listener;
-use link::{Linker, environment_root, link, replace, without_links};
+pub use interrupt::{Interruptible, Interrupts};
+use link::{Linker, environment_root, link, replace};
 use profile::Phases;
+use turn::Waiter;
 
 /// What the user asks for besides the lock.
 #[derive(Debug, Clone)]
@@ -141,8 +143,10 @@ pub fn realize(
     let digest = request_digest(session, lock, request);
     // Two runs for one place take turns: the root must be that of the environment which stands there in the end.
     let is_read_only = session.store.access() == Access::ReadOnly;
-    let take_turn = || take_turn(&session.store, &request.destination, &|event| session.report(event));
-    let _turn = if is_read_only { None } else { Some(take_turn()?) };
+    let report = |event| session.report(event);
+    let destination = &request.destination;
+    let waiter = Waiter { store: &session.store, cancel: &session.cancel, destination, report: &report };
+    let _turn = if is_read_only { None } else { Some(waiter.take_turn()?) };
     if let Some(mut report) = already_there(session, &digest, request)? {
         report.phases.plan = started.elapsed();
         return Ok(report);
@@ -153,7 +157,7 @@ pub fn realize(
         return Err(StoreError::ReadOnly { root, action: "keep what an environment needs" }.into());
     }
     // Until here a signal ends the process, which has nothing to put in order yet.
-    let _interrupts = Listener::start(&session.cancel).map_err(RealizeError::Runtime)?;
+    let _interrupts = Interrupts::start(&session.cancel).map_err(RealizeError::Runtime)?;
     // Before anything is fetched or built for a place that can't be had.
     environment::check_place(&request.destination, replace(request)).map_err(RealizeError::Environment)?;
     let plan = Plan::make(session, lock)?;
@@ -168,6 +172,7 @@ pub fn realize(
     session.report(Event::Linking { packages: obtained.len() });
     let direct_urls = plan.packages.iter().map(direct_url).collect::<Vec<_>>();
     let obtained: Vec<_> = obtained.into_iter().zip(direct_urls).collect();
+    let _place = waiter.take_place()?;
     let mut report = link(&Linker::of(session), request, (digest, Step::Forward), &obtained)?;
     report.phases = Phases {
         plan: planned.duration_since(started),
@@ -176,15 +181,6 @@ pub fn realize(
         work: if report.from_store == report.packages { Vec::new() } else { engine.work.sums() },
     };
     Ok(report)
-}
-
-/// Waits until no other process works on the environment at `destination`, by whatever path it names it.
-fn take_turn(store: &Store, destination: &Path, report: &dyn Fn(Event)) -> Result<KeyLock, StoreError> {
-    let place = without_links(destination);
-    store.lock(&format!("environment {}", place.display()), &mut |owner| {
-        let what = format!("{}, held by process {} ({})", destination.display(), owner.pid, owner.command);
-        report(Event::Waiting { what });
-    })
 }
 
 /// What a realized environment would take, without doing it.
@@ -267,7 +263,7 @@ pub(crate) fn run<T>(session: &Session, work: impl Future<Output = T>) -> Result
         .enable_all()
         .build()
         .map_err(RealizeError::Runtime)?;
-    let _interrupts = Listener::start(&session.cancel).map_err(RealizeError::Runtime)?;
+    let _interrupts = Interrupts::start(&session.cancel).map_err(RealizeError::Runtime)?;
     session.report_gone();
     let result = runtime.block_on(work);
     session.report_gone();

@@ -39,11 +39,12 @@ pub(super) fn run(context: &Context<'_>, args: &BundleArgs) -> Result<Exit, Fail
     };
     let compressed = args.output.extension().is_some_and(|extension| extension == "zst");
     let output = match to_stdout {
-        true => BundleOutput::standard_output(),
-        false => BundleOutput::file(&context.host.absolute(&args.output))?,
+        true => BundleOutput::standard_output(opened.session.store.interrupt())?,
+        false => BundleOutput::file(&context.host.absolute(&args.output), opened.session.store.interrupt())?,
     };
     let options = BundleOptions { sources: args.sources, compressed, base };
-    let made = bundle::bundle(&opened.session, &lock, options, output);
+    let make = || Ok(bundle::bundle(&opened.session, &lock, options, output)?);
+    let made = context.interruptible(&opened.session.store, make);
     opened.progress.finish();
     let report = made?;
     if context.ui.json {

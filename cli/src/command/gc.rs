@@ -44,8 +44,10 @@ pub(super) fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Failure>
         return Ok(Exit::Done);
     }
     let store = context.open(&settings, Access::ReadWrite)?;
-    let expired = expired(&store, &policy, false);
-    let report = store.gc_apply(&policy, &mut |_| {})?;
+    let (expired, report) = context.interruptible(&store, || {
+        let expired = expired(&store, &policy, false);
+        Ok((expired, store.gc_apply(&policy, &mut |_| {})?))
+    })?;
     show_report(context, &report, &expired);
     foreign(&report, store.root())
 }

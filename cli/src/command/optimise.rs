@@ -12,7 +12,7 @@ use crate::ui::bytes;
 pub(super) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     let settings = context.settings()?;
     let store = context.open(&settings, Access::ReadWrite)?;
-    let report = store.optimise()?;
+    let report = context.interruptible(&store, || Ok(store.optimise()?))?;
     if context.ui.json {
         context.ui.json(&json!({ "version": 1, "report": report }));
         return Ok(Exit::Done);

@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> Result<Exit, Fail
         Ok(writable) if !args.quick => writable,
         _ => store,
     };
-    let inspection = store.inspect(&options)?;
+    let inspection = context.interruptible(&store, || Ok(store.inspect(&options)?))?;
     if context.ui.json {
         context.ui.json(&json!({
             "version": 1,
@@ -118,7 +118,7 @@ fn repair(
             session.map_err(|failure| failure.message().to_owned())
         }),
     );
-    let report = store.repair(options, &mut remaker);
+    let report = context.interruptible(store, || Ok(store.repair(options, &mut remaker)?));
     progress.finish();
     let report = report?;
     if context.ui.json {

@@ -72,7 +72,7 @@ impl Store {
     /// Deletes what is dead. Waits for another collector; publishers and readers go on meanwhile.
     ///
     /// # Errors
-    /// When a root can't be examined, the database fails, or the store is read-only. Objects that were marked before
+    /// When a root can't be examined, the database fails, the store is read-only, or it is interrupted. Objects that were marked before
     /// the error are deleted by the next collection.
     pub fn gc_apply(&self, policy: &GcPolicy, observer: &mut dyn FnMut(GcStep)) -> Result<GcReport, GcError> {
         self.writable("collect garbage")?;
@@ -81,7 +81,7 @@ impl Store {
             // A repair of this process has the lock until what asks for room here is done.
             return Ok(GcReport::default());
         }
-        let _lock = lock::lock_exclusive(&self.layout().gc_lock())?;
+        let _lock = self.lock_collections()?;
         // Roots first: a collection that is going to be refused deletes nothing at all.
         let examined = (self.examine_roots(policy)?, self.examine_users(policy)?);
         self.checkpoint("gc-roots-read");
@@ -124,7 +124,7 @@ impl Store {
             .foreign
             .extend(foreign.into_iter().filter(|object| !report.foreign.contains(object)).collect::<Vec<_>>());
         self.checkpoint("gc-renamed");
-        let (mut freed, left) = self.delete_folders(&folders, observer);
+        let (mut freed, left) = self.delete_folders(&folders, observer)?;
         freed.add(self.delete_links(&taken));
         let plan = marked.plan;
         report.deleted.extend(plan.dead.into_iter().filter(|dead| taken.contains(&dead.path)));
@@ -310,11 +310,17 @@ impl Store {
     }
 
     /// Step 4.
-    fn delete_folders(&self, folders: &[PathBuf], observer: &mut dyn FnMut(GcStep)) -> (Freed, Vec<PathBuf>) {
+    fn delete_folders(
+        &self,
+        folders: &[PathBuf],
+        observer: &mut dyn FnMut(GcStep),
+    ) -> Result<(Freed, Vec<PathBuf>), StoreError> {
         let mut freed = Freed::default();
         let mut left = Vec::new();
         let mut done = 0;
         for chunk in folders.chunks(DELETE_CHUNK) {
+            // What is left in the trash is known to nobody any more; the next collection empties it.
+            self.interrupt().go_on()?;
             let results: Vec<Result<Freed, StoreError>> =
                 chunk.par_iter().map(|folder| delete_trashed(self.layout(), folder)).collect();
             for (folder, result) in chunk.iter().zip(results) {
@@ -330,7 +336,7 @@ impl Store {
             observer(GcStep::Deleted { done, total: folders.len() as u64, freed_bytes: freed.bytes });
             self.checkpoint("gc-one-deleted");
         }
-        (freed, left)
+        Ok((freed, left))
     }
 }
 
