@@ -86,7 +86,7 @@ pub(super) async fn run(
         .map_err(|source| ObtainError::NoSandbox { pin: place.pin.to_string(), source: Arc::new(source) })?;
     let permit = place.engine.permits.acquire(Place::Sandbox).await;
     let mut sink = place;
-    let outcome = confinement.run(&spec, &mut sink, session.cancel.signal()).await.map_err(|source| {
+    let outcome = confinement.run(&spec, &mut sink, place.engine.cancel().signal()).await.map_err(|source| {
         place.close_log(&source.to_string());
         Confinement::failure(session, place.pin, source)
     })?;

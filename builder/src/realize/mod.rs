@@ -2,7 +2,7 @@
 //!
 //! 1. `plan`: the pins that apply to the interpreter, and which of their trees the store has. This is all a warm
 //!    run does, without a thread or a socket.
-//! 2. `engine`: fetches and builds what is missing, in parallel; the first failure stops the rest.
+//! 2. `engine`: fetches and builds what is missing, in parallel; a failure stops what could not come before it.
 //! 3. The environment is made beside the old one and swapped in; then it is a root.
 //!
 //! The session's lease covers every object from the moment it is looked at until the root is registered, so a
@@ -10,6 +10,7 @@
 
 pub mod again;
 pub mod bundle;
+pub(crate) mod course;
 pub mod detach;
 pub mod engine;
 pub mod error;
@@ -52,8 +53,9 @@ use crate::event::Event;
 use crate::lock::LoadedLock;
 use crate::python::interpreter::{self, PythonInstallation};
 use crate::session::Session;
+use course::{Course, in_order, stop_others};
 use engine::{Engine, How, Obtained, Purpose};
-use error::{ObtainError, RealizeError};
+use error::{DiskNeed, ObtainError, RealizeError};
 use generations::Step;
 pub use interrupt::{Interruptible, Interrupts};
 use link::{Linker, environment_root, link, replace};
@@ -273,56 +275,70 @@ pub(crate) fn run<T>(session: &Session, work: impl Future<Output = T>) -> Result
 }
 
 async fn obtain_missing(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {
+    let courses: Vec<Course> = plan.packages.iter().map(|_| Course::default()).collect();
     let mut results: Vec<Option<Result<Obtained, ObtainError>>> = Vec::new();
     let mut work = tokio::task::JoinSet::new();
-    for (position, package) in plan.packages.iter().enumerate() {
+    for (position, (package, course)) in plan.packages.iter().zip(&courses).enumerate() {
         let present = package.object.clone().map(|object| Ok(Obtained { object, how: How::Store }));
         if present.is_none() {
             let (engine, pin) = (Arc::clone(engine), package.pin.clone());
-            work.spawn(async move { (position, engine.tree(&pin, None).await) });
+            work.spawn(course.clone().follow(async move { (position, engine.tree(&pin, None).await) }));
         }
         results.push(present);
     }
-    while let Some(joined) = work.join_next().await {
-        let Ok((position, result)) = joined else {
-            // A task that panicked; its package stays without result and is named below.
-            engine.session.cancel.cancel();
-            continue;
-        };
-        match &result {
-            Ok(Obtained { object, .. }) => {
-                engine.session.report(Event::Stored { name: object.name.clone(), version: object.version.clone() })
+    let stop_all = || courses.iter().for_each(Course::stop);
+    let interrupted = engine.session.cancel.cancelled();
+    let mut interrupted = std::pin::pin!(interrupted);
+    let mut listens = true;
+    loop {
+        let joined = tokio::select! {
+            joined = work.join_next() => joined,
+            () = &mut interrupted, if listens => {
+                listens = false;
+                stop_all();
+                continue;
             }
-            // The rest is stopped: nothing of it can lead to an environment any more.
-            Err(error) => engine.stop(error),
+        };
+        match joined {
+            None => break,
+            Some(Ok((position, result))) => {
+                match &result {
+                    Ok(Obtained { object, .. }) => engine
+                        .session
+                        .report(Event::Stored { name: object.name.clone(), version: object.version.clone() }),
+                    Err(failure) => stop_others(&courses, position, failure),
+                }
+                results[position] = Some(result);
+            }
+            // A task that panicked; its package stays without result and is named below.
+            Some(Err(_)) => stop_all(),
         }
-        results[position] = Some(result);
     }
-    collect(engine, plan, results)
+    collect(engine, plan, (results, &courses))
 }
 
 fn collect(
     engine: &Engine,
     plan: &Plan,
-    results: Vec<Option<Result<Obtained, ObtainError>>>,
+    (results, courses): (Vec<Option<Result<Obtained, ObtainError>>>, &[Course]),
 ) -> Result<Vec<Obtained>, RealizeError> {
     if engine.session.cancel.is_interrupted() {
         return Err(RealizeError::Interrupted);
     }
     let mut obtained = Vec::with_capacity(results.len());
     let mut failures = Vec::new();
-    for (result, package) in results.into_iter().zip(&plan.packages) {
+    for ((result, package), course) in results.into_iter().zip(&plan.packages).zip(courses) {
         match result {
             Some(Ok(tree)) => obtained.push(tree),
-            Some(Err(error)) => failures.push(error),
-            None => failures.push(ObtainError::Worker { pin: package.pin.to_string() }),
+            Some(Err(error)) => failures.push((!course.is_looked_up(), error)),
+            None => failures.push((false, ObtainError::Worker { pin: package.pin.to_string() })),
         }
     }
     if failures.is_empty() {
         return Ok(obtained);
     }
-    failures.sort_by_key(ObtainError::is_cancelled);
-    Err(RealizeError::Packages { packages: plan.packages.len(), failures })
+    let failures = in_order(failures);
+    Err(RealizeError::Packages { packages: plan.packages.len(), failures, disk: DiskNeed::of(engine) })
 }
 
 /// What an environment needs to know of the interpreter.

@@ -16,7 +16,7 @@ use super::session::{Opened, load_lock};
 use crate::args::BundleArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
-use crate::ui::{bytes, seconds};
+use crate::ui::{bytes, counted, seconds};
 
 /// Bytes that tell a bundle from a lock: the first block of a tar.
 const START_BYTES: u64 = 512;
@@ -61,8 +61,8 @@ pub(super) fn run(context: &Context<'_>, args: &BundleArgs) -> Result<Exit, Fail
     }
     let base = if report.base == 0 { String::new() } else { format!(", {} left out", report.base) };
     context.ui.note(&format!(
-        "{} objects{base}, {}, in {}",
-        report.objects,
+        "{}{base}, {}, in {}",
+        counted(report.objects, "object"),
         bytes(report.bytes),
         seconds(started.elapsed())
     ));

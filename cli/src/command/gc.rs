@@ -16,7 +16,7 @@ use crate::args::GcArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::settings::{KEYS, Origin, Settings, Value, parse_size};
-use crate::ui::{bytes, seconds};
+use crate::ui::{bytes, counted, number_of, seconds};
 
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Failure> {
@@ -104,7 +104,8 @@ fn show_plan(context: &Context<'_>, plan: &GcPlan, expired: &[Expired]) {
     let again = rebuilding(&plan.dead);
     let (count, size) = (plan.dead.len(), bytes(plan.dead_bytes));
     let spared = spared(plan.spared_count);
-    context.ui.note(&format!("would delete {count} objects of {size}{again}; {} stay{spared}", plan.live_count));
+    let stay = stay(plan.live_count);
+    context.ui.note(&format!("would delete {} of {size}{again}; {stay}{spared}", counted(count, "object")));
 }
 
 /// What making all of these again would cost.
@@ -132,8 +133,13 @@ fn rebuilding(dead: &[DeadObject]) -> String {
     if costs.is_empty() { String::new() } else { format!(" (to have them again: {})", costs.join(", ")) }
 }
 
+fn stay(count: u64) -> String {
+    format!("{count} {}", number_of(count, "stays", "stay"))
+}
+
 fn spared(count: u64) -> String {
-    if count == 0 { String::new() } else { format!(", {count} that nothing needs are spared") }
+    let are = number_of(count, "is", "are");
+    if count == 0 { String::new() } else { format!(", {count} that nothing needs {are} spared") }
 }
 
 /// What became of roots that are not where they were: nobody should have to guess why objects went or stayed.
@@ -217,5 +223,6 @@ fn show_report(context: &Context<'_>, report: &GcReport, expired: &[Expired]) {
     let again = rebuilding(&report.deleted);
     let (count, freed) = (report.deleted.len(), bytes(report.freed_bytes));
     let spared = spared(report.spared_count);
-    context.ui.note(&format!("deleted {count} objects{again}, {} stay{spared}, {freed} freed", report.live_count));
+    let stay = stay(report.live_count);
+    context.ui.note(&format!("deleted {}{again}, {stay}{spared}, {freed} freed", counted(count, "object")));
 }

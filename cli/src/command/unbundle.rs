@@ -14,7 +14,7 @@ use super::Context;
 use crate::args::UnbundleArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
-use crate::ui::seconds;
+use crate::ui::{counted, seconds};
 
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &UnbundleArgs) -> Result<Exit, Failure> {
@@ -47,8 +47,8 @@ pub(super) fn run(context: &Context<'_>, args: &UnbundleArgs) -> Result<Exit, Fa
     }
     context.ui.data(&format!("SHA-256 {}", unbundled.sha256));
     context.ui.note(&format!(
-        "{} objects for {}: {} new, {} in the store, kept by the pin `{}`, in {}",
-        unbundled.added + unbundled.present,
+        "{} for {}: {} new, {} in the store, kept by the pin `{}`, in {}",
+        counted(unbundled.added + unbundled.present, "object"),
         unbundled.manifest.interpreter.escape_debug(),
         unbundled.added,
         unbundled.present,
