@@ -20,6 +20,7 @@ use super::profile::{Activity, Work};
 use super::publisher::Publisher;
 use super::room::Room;
 use super::schedule::{Place, Places};
+use super::unfinished::{Unfinished, source_name};
 use crate::build::{LockedBuildRequirement, build_lock_of};
 use crate::cancel::CancelToken;
 use crate::event::Event;
@@ -73,8 +74,7 @@ pub struct Engine {
     purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
     pub(crate) room: Room,
-    /// Lengths of downloads that were begun and are not in the store, by file name.
-    unfinished: Mutex<HashMap<String, u64>>,
+    pub(crate) unfinished: Unfinished,
     /// What the run's time goes to.
     pub(crate) work: Work,
 }
@@ -114,7 +114,7 @@ impl Engine {
             purpose,
             touched: Mutex::default(),
             room: Room::default(),
-            unfinished: Mutex::default(),
+            unfinished: Unfinished::default(),
             work: Work::default(),
             session: Arc::clone(session),
         })
@@ -150,17 +150,6 @@ impl Engine {
 
     pub(crate) fn touch(&self, id: ObjectId) {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-    }
-
-    /// Notes that a download of so many bytes has begun; 0 for one whose file is in the store.
-    pub(crate) fn note_unfinished(&self, file_name: &str, bytes: u64) {
-        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).insert(file_name.to_owned(), bytes);
-    }
-
-    /// Bytes of the downloads that were begun and are not in the store.
-    pub(crate) fn unfinished_bytes(&self) -> u64 {
-        let unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
-        unfinished.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
     /// Every object that this run looked at: trees, sources, build requirements.
@@ -325,7 +314,7 @@ impl Engine {
         let _running = self.work.begin(Activity::Publish);
         let sources: Vec<String> = objects.iter().filter_map(source_name).collect();
         let published = self.publisher.publish(pin, objects).await?;
-        sources.iter().for_each(|file_name| self.note_unfinished(file_name, 0));
+        sources.iter().for_each(|file_name| self.unfinished.end(file_name));
         Ok(published)
     }
 
@@ -461,13 +450,6 @@ impl Engine {
             link_plan: None,
         };
         Ok((new, sha256))
-    }
-}
-
-fn source_name(object: &NewObject) -> Option<String> {
-    match &object.provenance {
-        Provenance::Source { file_name, .. } => Some(file_name.clone()),
-        Provenance::Wheel { .. } | Provenance::Build { .. } => None,
     }
 }
 

@@ -231,7 +231,7 @@ impl DiskNeed {
         Self {
             store: store.root().to_owned(),
             free_bytes: store.disk().ok().map(|disk| disk.free_bytes),
-            downloads_bytes: engine.unfinished_bytes(),
+            downloads_bytes: engine.unfinished.bytes(),
         }
     }
 }

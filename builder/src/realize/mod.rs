@@ -29,6 +29,7 @@ pub(crate) mod schedule;
 mod select;
 mod sink;
 mod turn;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -274,9 +275,12 @@ pub(crate) fn run<T>(session: &Session, work: impl Future<Output = T>) -> Result
     Ok(result)
 }
 
+/// What became of each package of a plan; nothing when its task died.
+type Results = Vec<Option<Result<Obtained, ObtainError>>>;
+
 async fn obtain_missing(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {
     let courses: Vec<Course> = plan.packages.iter().map(|_| Course::default()).collect();
-    let mut results: Vec<Option<Result<Obtained, ObtainError>>> = Vec::new();
+    let mut results: Results = Vec::new();
     let mut work = tokio::task::JoinSet::new();
     for (position, (package, course)) in plan.packages.iter().zip(&courses).enumerate() {
         let present = package.object.clone().map(|object| Ok(Obtained { object, how: How::Store }));
@@ -320,7 +324,7 @@ async fn obtain_missing(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtaine
 fn collect(
     engine: &Engine,
     plan: &Plan,
-    (results, courses): (Vec<Option<Result<Obtained, ObtainError>>>, &[Course]),
+    (results, courses): (Results, &[Course]),
 ) -> Result<Vec<Obtained>, RealizeError> {
     if engine.session.cancel.is_interrupted() {
         return Err(RealizeError::Interrupted);

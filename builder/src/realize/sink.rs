@@ -53,7 +53,7 @@ fn into_io(error: StoreError) -> io::Error {
 
 impl DownloadSink for TreeSink<'_> {
     fn start(&mut self, total: Option<u64>) {
-        self.engine.note_unfinished(self.file_name, total.unwrap_or(0));
+        self.engine.unfinished.begin(self.file_name, total.unwrap_or(0));
         self.engine.session.report(Event::FetchStarted { file_name: self.file_name.to_owned(), size_bytes: total });
     }
 
