@@ -21,7 +21,12 @@ use crate::support::{env, exit};
 
 /// Locks `a.lock` and `b.lock` with a package of that name each.
 fn two_locks(env: &TestEnv) {
-    for name in ["a", "b"] {
+    locks(env, &["a", "b"]);
+}
+
+/// The same for any names.
+fn locks(env: &TestEnv, names: &[&str]) {
+    for name in names {
         let wheel = WheelBuilder::simple(name, "1.0").build();
         env.add(&wheel);
         env.write(&format!("{name}.lock"), LockWriter::offline().pin(&wheel).text());
@@ -139,7 +144,7 @@ fn two_names_of_one_place_take_turns() {
 fn two_stores_take_turns_at_one_place() {
     const ROUNDS: usize = 8;
     let env = env();
-    two_locks(&env);
+    locks(&env, &["a", "b", "c", "d"]);
     let python = env.python().display().to_string();
     let stores = ["first", "second"].map(|name| env.base().join(name).display().to_string());
     let run = |store: &str, lock: &str| {
@@ -163,17 +168,17 @@ fn two_stores_take_turns_at_one_place() {
     };
     let before = generation();
     std::thread::scope(|scope| {
-        for store in &stores {
-            scope.spawn(|| {
+        for (store, locks) in stores.iter().zip([["c.lock", "a.lock"], ["d.lock", "b.lock"]]) {
+            let (env, run) = (&env, &run);
+            scope.spawn(move || {
                 for round in 0..ROUNDS {
-                    env.finish(run(store, ["a.lock", "b.lock"][round % 2])).success();
+                    env.finish(run(store, locks[round % 2])).success();
                 }
             });
         }
     });
-    // Each run that found another environment there replaced that, and counted it.
-    let swaps = generation() - before;
-    assert!(swaps > ROUNDS as u64, "{swaps}");
+    // Each run found another environment there, replaced that, and counted it.
+    assert_eq!(generation() - before, 2 * ROUNDS as u64);
     env.finish(env.command(["status"])).success();
     assert!(!place.exists());
 }
