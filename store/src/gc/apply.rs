@@ -13,8 +13,8 @@ use super::plan::{self, Dead, Decision, Graph};
 use super::reserve::{release_reserve, renew_reserve};
 use super::roots::{self, RootState};
 use super::{
-    DeadReason, DeadRoot, ForeignObject, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot, UserFiles,
-    UsersKept, delete_trashed,
+    DeadReason, DeadRoot, ForeignObject, GcError, GcLimits, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot,
+    RootChange, UserFiles, UsersKept, delete_trashed,
 };
 use pip_accel_schema::store_path::OBJECT_ID_TEXT_LEN;
 
@@ -52,17 +52,37 @@ impl Store {
     /// # Errors
     /// When a root can't be examined or the database can't be read.
     pub fn gc_plan(&self, policy: &GcPolicy) -> Result<GcPlan, GcError> {
+        self.gc_plan_after(policy, &[])
+    }
+
+    /// What a collection would delete if these roots kept less than they do. Changes nothing.
+    ///
+    /// # Errors
+    /// When a root can't be examined or the database can't be read.
+    pub fn gc_plan_after(&self, policy: &GcPolicy, changes: &[RootChange]) -> Result<GcPlan, GcError> {
         let examined = self.examine_roots(policy)?;
         let users = self.examine_users(policy)?;
         let wanted = self.wanted(policy, 0)?;
         let mut plan = self.database.snapshot("plan a collection", |db| {
-            let (graph, _) = self.read_graph(db, &examined, &users)?;
+            let (mut graph, _) = self.read_graph(db, &examined, &users)?;
+            for change in changes {
+                keep_less(db, &mut graph, &examined, change)?;
+            }
             let decision = plan::decide(&graph, policy, self.now());
             let going = choose(&graph, decision.dead.clone(), policy, self.now(), wanted);
             describe(db, &decision, &going, &examined)
         })?;
         plan.users = users.kept();
         Ok(plan)
+    }
+
+    /// Bytes by which the store is larger, or the disk fuller, than the policy wants it.
+    ///
+    /// # Errors
+    /// When the store or its file system can't be measured.
+    pub fn gc_missing(&self, policy: &GcPolicy) -> Result<u64, StoreError> {
+        let limits = GcLimits { max_freed_bytes: None, ..policy.limits };
+        Ok(limits.wanted(0, || self.disk_usage(), || Ok(self.disk()?.free_bytes))?.unwrap_or(0))
     }
 
     fn wanted(&self, policy: &GcPolicy, freed: u64) -> Result<Option<u64>, StoreError> {
@@ -338,6 +358,24 @@ impl Store {
         }
         Ok((freed, left))
     }
+}
+
+fn keep_less(
+    db: &Connection,
+    graph: &mut Graph,
+    examined: &[Examined],
+    RootChange { kind, name, objects }: &RootChange,
+) -> Result<(), Failure> {
+    let Some(root) = examined.iter().find(|((_, root), _)| root.kind == *kind && root.name == *name) else {
+        return Ok(());
+    };
+    let mut kept = HashSet::new();
+    for id in objects {
+        kept.extend(db::object::find_any_state(db, id)?.map(|found| found.row));
+    }
+    let row = root.0.0;
+    graph.root_objects.retain(|(root, object)| *root != row || kept.contains(object));
+    Ok(())
 }
 
 /// The user whose folder this is, if that is another one than this process's.
