@@ -1,7 +1,8 @@
 //! One switch that stops a run: `^C`, or the first failure.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use pip_accel_store::{Interrupt, Store};
 
 use crate::sandbox::{CancelSignal, Canceller};
 
@@ -10,17 +11,23 @@ use crate::sandbox::{CancelSignal, Canceller};
 pub struct CancelToken {
     canceller: Arc<Canceller>,
     signal: CancelSignal,
-    interrupted: Arc<AtomicBool>,
+    interrupted: Interrupt,
 }
 
 impl Default for CancelToken {
     fn default() -> Self {
         let (canceller, signal) = Canceller::new();
-        Self { canceller: Arc::new(canceller), signal, interrupted: Arc::default() }
+        Self { canceller: Arc::new(canceller), signal, interrupted: Interrupt::default() }
     }
 }
 
 impl CancelToken {
+    /// A token for work with `store`: whatever waits or works long in there ends with it when it is interrupted.
+    #[must_use]
+    pub fn of(store: &Store) -> Self {
+        Self { interrupted: store.interrupt().clone(), ..Self::default() }
+    }
+
     /// Stops everything that waits on this token or looks at it.
     pub fn cancel(&self) {
         self.canceller.cancel();
@@ -28,14 +35,14 @@ impl CancelToken {
 
     /// Stops everything because the user or the system asks for it.
     pub fn interrupt(&self) {
-        self.interrupted.store(true, Ordering::SeqCst);
+        self.interrupted.set();
         self.cancel();
     }
 
     /// Whether [`interrupt`](Self::interrupt) was called.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::SeqCst)
+        self.interrupted.is_set()
     }
 
     /// Whether the run was stopped.

@@ -102,7 +102,7 @@ impl Session {
             identity: python.interpreter.identity(),
             python,
             options,
-            cancel: CancelToken::default(),
+            cancel: CancelToken::of(store),
             reporter,
             tags: OnceLock::new(),
         })

@@ -1,13 +1,13 @@
 //! Every error of the libraries → one sentence, the next command to type, the exit code.
 
 mod bundle;
+mod disk;
 mod inspect;
 mod lower;
 mod system_packages;
 
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
 
 use pip_accel_builder::build::BuildTargetError;
 use pip_accel_builder::environment::EnvironmentError;
@@ -18,13 +18,14 @@ use pip_accel_builder::python::interpreter::{FindError, InterpreterError, Unsupp
 use pip_accel_builder::python::pip_settings::PipSettingsError;
 use pip_accel_builder::python::sdist::SdistError;
 use pip_accel_builder::realize::detach::DetachError;
-use pip_accel_builder::realize::error::{ObtainError, RealizeError};
+use pip_accel_builder::realize::error::{DiskNeed, ObtainError, RealizeError};
 use pip_accel_builder::resolve::ResolveError;
 use pip_accel_store::{GcError, OpenError, StoreError};
 
+use self::disk::{full, full_for, is_full};
 use crate::exit_code::Exit;
 use crate::settings::SettingsError;
-use crate::ui::Ui;
+use crate::ui::{Ui, counted, number_of};
 
 /// Why a command fails, ready to be shown.
 #[derive(Debug)]
@@ -44,6 +45,14 @@ impl Failure {
     /// A word on the command line that can't be used.
     pub(crate) fn usage(error: &dyn Error) -> Self {
         Self::new(Exit::Usage, sentence(error))
+    }
+
+    /// The same failure where the user or the system asked for the end: whatever went wrong is a consequence of that.
+    pub(crate) fn interrupted(self) -> Self {
+        match self.exit {
+            Exit::Interrupted => self,
+            _ => interrupted(),
+        }
     }
 
     /// The message alone.
@@ -126,6 +135,9 @@ impl From<OpenError> for Failure {
                 "run it as that user: sudo -u {} pip-accel …; or use another store: --store DIR or PIP_ACCEL_STORE",
                 if owner.parse::<u32>().is_ok() { format!("'#{owner}'") } else { owner.clone() }
             )),
+            OpenError::NotAStore { .. } => {
+                failure.hint("name a directory of its own, which may be new: --store DIR or PIP_ACCEL_STORE")
+            }
             OpenError::NewerFormat { .. } => {
                 failure.hint("use the newer pip-accel that wrote it, or another store: --store")
             }
@@ -144,26 +156,8 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Whether a full disk, or a used-up quota, is behind the error.
-fn is_full(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        // A shared error is a type of its own; what is inside an I/O error is not its source.
-        let shared = error.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
-        if let Some(error) = error.downcast_ref::<io::Error>().or(shared) {
-            let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            if full || error.get_ref().is_some_and(|inner| is_full(inner)) {
-                return true;
-            }
-        }
-        next = error.source();
-    }
-    false
-}
-
-fn full(error: &(dyn Error + 'static)) -> Failure {
-    Failure::new(Exit::Error, sentence(error))
-        .hint("free some space, for instance with `pip-accel gc`, and repeat the command")
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted; what was finished is kept, and nothing is half done".to_owned())
 }
 
 fn store_failure(error: &StoreError) -> Failure {
@@ -174,6 +168,7 @@ fn store_failure(error: &StoreError) -> Failure {
     let failure = Failure::new(Exit::Error, sentence(error));
     match error {
         StoreError::DatabaseDamaged { .. } => Failure::new(Exit::StoreDamaged, sentence(error)).hint(REBUILD),
+        StoreError::Interrupted => interrupted(),
         StoreError::InUse(_) => failure.hint("repeat the command when the other process has ended"),
         StoreError::ReadOnly { .. } => failure.hint("use a store that you may write: --store DIR or PIP_ACCEL_STORE"),
         StoreError::Immutable { path } => failure.hint(&format!(
@@ -235,7 +230,7 @@ fn refused(problems: &[LockProblem]) -> Failure {
         None => ("the lock is refused".to_owned(), problems),
     };
     let hidden = rest.len().saturating_sub(PROBLEMS_SHOWN_MAX);
-    let more = (hidden > 0).then(|| format!("and {hidden} more lines"));
+    let more = (hidden > 0).then(|| format!("and {hidden} more {}", number_of(hidden as u64, "line", "lines")));
     let listed = rest.iter().take(PROBLEMS_SHOWN_MAX).map(|problem| format!("also {problem}"));
     Failure::new(Exit::LockRefused, first).details(listed.chain(more)).hint(hint)
 }
@@ -286,6 +281,7 @@ fn environment_failure(error: &EnvironmentError) -> Failure {
     }
     let failure = Failure::new(Exit::Error, sentence(error));
     match error {
+        EnvironmentError::Interrupted => interrupted(),
         EnvironmentError::NotOurs { is_virtualenv: true, .. } => {
             failure.hint("name another place: --venv DIR; or, if that virtualenv may go, add --replace")
         }
@@ -318,6 +314,7 @@ impl From<DetachError> for Failure {
         match &error {
             DetachError::Store(error) => store_failure(error),
             DetachError::Environment(error) => environment_failure(error),
+            DetachError::Runtime(_) => Self::new(Exit::Error, sentence(&error)),
             DetachError::NotThere { .. } => {
                 Self::new(Exit::Error, sentence(&error)).hint("list its packages: pip-accel status --json")
             }
@@ -332,7 +329,7 @@ impl From<DetachError> for Failure {
 impl From<RealizeError> for Failure {
     fn from(error: RealizeError) -> Self {
         match error {
-            RealizeError::Packages { failures, .. } => packages(&failures),
+            RealizeError::Packages { failures, disk, .. } => packages(&failures, &disk),
             RealizeError::Store(error) => store_failure(&error),
             RealizeError::Environment(error) => environment_failure(&error),
             RealizeError::Lock(error) => lock_failure(&error),
@@ -350,20 +347,24 @@ impl From<RealizeError> for Failure {
     }
 }
 
-/// The first real failure decides the exit code; the others are listed, cancelled ones as a number.
-fn packages(failures: &[ObtainError]) -> Failure {
+/// The first real failure decides the exit code; the others are listed, cancelled ones as a number. A full disk is said
+/// once, whatever failed because of it.
+fn packages(failures: &[ObtainError], disk: &DiskNeed) -> Failure {
     let real: Vec<&ObtainError> = failures.iter().filter(|error| !error.is_cancelled()).collect();
     let cancelled = failures.len() - real.len();
     let Some((first, others)) = real.split_first() else {
         return Failure::new(Exit::Interrupted, "everything was cancelled".to_owned());
     };
-    let mut failure = obtain(first);
-    for other in others {
+    let no_room: Vec<&ObtainError> = real.iter().copied().filter(|error| is_full(*error)).collect();
+    let mut failure = if is_full(*first) { full_for(&no_room, disk) } else { obtain(first) };
+    for other in others.iter().filter(|error| !is_full(**error)) {
         failure.details.push(format!("also: {}", sentence(*other)));
     }
+    if !is_full(*first) && !no_room.is_empty() {
+        failure.details.push(format!("also: {}", full_for(&no_room, disk).message));
+    }
     if cancelled > 0 {
-        let noun = if cancelled == 1 { "package" } else { "packages" };
-        failure.details.push(format!("cancelled because of that: {cancelled} {noun}"));
+        failure.details.push(format!("cancelled because of that: {}", counted(cancelled, "package")));
     }
     failure
 }
@@ -475,6 +476,7 @@ fn obtain(error: &ObtainError) -> Failure {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::sync::Arc;
 
     use super::*;
 

@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::process::ExitCode;
 
 use clap::Parser;
+use pip_accel_builder::sandbox::{SUPERVISE, supervise};
 
 use crate::args::Cli;
 use crate::command::Context;
@@ -32,6 +33,11 @@ pub fn main_impl() -> ExitCode {
 /// The installed program has no such switch, since it would take away the time that `gc` spares young objects.
 #[must_use]
 pub fn main_at(now: Option<i64>) -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == SUPERVISE) {
+        // A build without a sandbox started this; it is none of the commands.
+        return supervise(arguments).into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

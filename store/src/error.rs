@@ -136,6 +136,9 @@ pub enum StoreError {
         /// The folder.
         path: PathBuf,
     },
+    /// The switch was set that ends what takes long; what was finished until then stays, and is whole.
+    #[error("interrupted")]
+    Interrupted,
     /// A name (of a log or a lease) that is none of the store's.
     #[error("`{0}` is not the name of a file of the store")]
     ForeignName(String),

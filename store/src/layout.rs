@@ -18,6 +18,7 @@
 //!   layers/                 kept for unpacked system packages
 //! ```
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use pip_accel_schema::digest::{FileDigest, ValueDigest};
@@ -41,6 +42,9 @@ pub(crate) const LOG_SUFFIX: &str = ".zst";
 
 const FOLDERS: [&str; 10] = ["db", "store", "files", "roots", "logs", "locks", "tmp", "trash", "layers", "index"];
 
+/// Entries of the root that come later.
+const OTHERS: [&str; 5] = ["format", "reserve", "links", "quarantine", "users"];
+
 /// Where things are.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
@@ -59,6 +63,11 @@ impl Layout {
     /// The folders that every store has.
     pub(crate) fn folders(&self) -> impl Iterator<Item = PathBuf> {
         FOLDERS.iter().map(|name| self.root.join(name))
+    }
+
+    /// Whether an entry of the root has the name of one that a store has.
+    pub(crate) fn is_own(&self, name: &OsStr) -> bool {
+        FOLDERS.iter().chain(&OTHERS).any(|own| name == *own)
     }
 
     pub(crate) fn format(&self) -> PathBuf {

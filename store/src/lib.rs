@@ -16,6 +16,7 @@ mod error;
 mod fs_ops;
 mod gc;
 mod inspect;
+mod interrupt;
 mod layout;
 mod lease;
 mod lock;
@@ -53,9 +54,10 @@ pub use checkpoint::checkpoint;
 pub use error::{EntryProblem, StoreError};
 pub use gc::{
     DeadObject, DeadReason, DeadRoot, DeadRootReason, ForeignObject, GcError, GcLimits, GcPlan, GcPolicy, GcReport,
-    GcStep, KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, UsersKept,
+    GcStep, KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, RootChange, UsersKept,
 };
 pub use inspect::{DiskShares, InputTree, KeptBy, Origin, PathStep, RootClosure, RootCondition, Share, StepKind, Why};
+pub use interrupt::Interrupt;
 pub use lease::Lease;
 pub use lock::{KeyLock, LockOwner};
 pub use log::{BuildLogWriter, BuildRecord};

@@ -59,25 +59,54 @@ impl Store {
     /// `on_wait` is called once, with the owner, if there is something to wait for.
     ///
     /// # Errors
-    /// When the store is read-only, or the lock file can't be created or locked.
+    /// When the store is read-only, the lock file can't be created or locked, or the waiting is interrupted.
     pub fn lock(&self, key: &str, on_wait: &mut dyn FnMut(&LockOwner)) -> Result<KeyLock, StoreError> {
         self.writable("take a lock")?;
-        let path = self.layout().key_lock(key);
+        self.lock_at(&self.layout().key_lock(key), on_wait)
+    }
+
+    /// Takes the lock file at `path`, which may be outside the store, as [`Self::lock`] does. There is a file of that name
+    /// only while somebody holds the lock, or was killed holding it.
+    ///
+    /// # Errors
+    /// When the lock file can't be created or locked, or the waiting is interrupted.
+    pub fn lock_at(&self, path: &Path, on_wait: &mut dyn FnMut(&LockOwner)) -> Result<KeyLock, StoreError> {
         let mut waited = false;
         loop {
-            let mut file = open_lock_file(&path)?;
-            if !try_lock(&file, &path)? {
+            let mut file = open_lock_file(path)?;
+            if !try_lock(&file, path)? {
                 if !waited {
                     on_wait(&read_owner(&file));
                     waited = true;
                 }
-                file.lock().on("lock", &path)?;
+                self.interrupt().wait_until(|| try_lock(&file, path))?;
             }
-            if fs_ops::is_same_file(&file, &path)? {
+            if fs_ops::is_same_file(&file, path)? {
                 write_owner(&mut file, &LockOwner::this_process(self.now()));
-                return Ok(KeyLock { file, path });
+                return Ok(KeyLock { file, path: path.to_owned() });
             }
         }
+    }
+
+    /// Waits for the exclusive lock `gc`: no collection, repair or sharing of another process runs while it is held.
+    pub(crate) fn lock_collections(&self) -> Result<File, StoreError> {
+        let path = self.layout().gc_lock();
+        let file = open_lock_file(&path)?;
+        self.interrupt().wait_until(|| try_lock(&file, &path))?;
+        Ok(file)
+    }
+
+    /// Waits until no collection, repair or sharing runs, and keeps them away; others may do so too. Where the file
+    /// neither is there nor can be made (a store that can't be written to), nobody can run one: `None`.
+    pub(crate) fn keep_collections_away(&self) -> Result<Option<File>, StoreError> {
+        let path = self.layout().gc_lock();
+        let Ok(file) = File::open(&path).or_else(|_| open_lock_file(&path)) else { return Ok(None) };
+        self.interrupt().wait_until(|| match file.try_lock_shared() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path, error)),
+        })?;
+        Ok(Some(file))
     }
 }
 
@@ -103,7 +132,7 @@ pub(crate) fn try_lock(file: &File, path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Waits for the exclusive lock on a file whose name is never deleted (`gc`, `publish`).
+/// Waits for the exclusive lock on a file whose name is never deleted and that is held for moments only (`publish`).
 pub(crate) fn lock_exclusive(path: &Path) -> Result<File, StoreError> {
     let file = open_lock_file(path)?;
     file.lock().on("lock", path)?;
@@ -114,20 +143,6 @@ pub(crate) fn lock_exclusive(path: &Path) -> Result<File, StoreError> {
 pub(crate) fn try_lock_exclusive(path: &Path) -> Result<Option<File>, StoreError> {
     let file = open_lock_file(path)?;
     Ok(try_lock(&file, path)?.then_some(file))
-}
-
-/// Waits for a shared lock on a file whose name is never deleted. Where the file neither is there nor can be made
-/// (a store that can't be written to), nobody can have an exclusive lock either: `None`.
-pub(crate) fn lock_shared_if_possible(path: &Path) -> Result<Option<File>, StoreError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(_) => match open_lock_file(path) {
-            Ok(file) => file,
-            Err(_) => return Ok(None),
-        },
-    };
-    file.lock_shared().on("lock", path)?;
-    Ok(Some(file))
 }
 
 /// Whether somebody alive holds the lock file `path`. A file that is gone is held by nobody.

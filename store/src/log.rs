@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::recipe::RecipeId;
@@ -15,6 +16,7 @@ use crate::db::{self, Database};
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
 use crate::layout::LOG_SUFFIX;
+use crate::lock;
 use crate::store::Store;
 
 /// Level of zstd: logs are written while a build runs, at far more than any compiler's output rate.
@@ -30,7 +32,8 @@ pub struct BuildRecord {
     /// What was built; `None` when it failed before that was known.
     #[serde(serialize_with = "recipe_as_text")]
     pub recipe: Option<RecipeId>,
-    /// How it ended, one word that the builder chooses: `succeeded`, `failed`, `timed-out`.
+    /// How it ended, one word that the builder chooses: `built`, `failed`; of a build that did not end, `interrupted` or
+    /// `running`.
     pub status: String,
     /// Why, for a reader; of a good build what was noticed, mostly nothing.
     pub reason: String,
@@ -38,7 +41,7 @@ pub struct BuildRecord {
     pub log: String,
     /// When it began, in seconds since 1970.
     pub started_at: i64,
-    /// How long it took, in milliseconds.
+    /// How long it ran, in milliseconds; 0 for a build whose process was killed.
     pub duration_ms: u64,
 }
 
@@ -46,12 +49,29 @@ fn recipe_as_text<S: serde::Serializer>(recipe: &Option<RecipeId>, serializer: S
     recipe.as_ref().map(RecipeId::to_string).serialize(serializer)
 }
 
-/// A log that is being written. Dropped without [`finish`](Self::finish), it is deleted.
+/// What a killed process leaves is to tell how far the build came. So the first pieces of output reach the file at once,
+/// as the last words before a long silence mostly are among them.
+const FLUSHED_AT_ONCE: u32 = 2000;
+
+/// How often further output reaches the file: each time costs some bytes and packs worse.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// Status of a build whose process ended before it did.
+const INTERRUPTED: &str = "interrupted";
+
+/// Status of a build that somebody is at.
+const RUNNING: &str = "running";
+
+/// A log that is being written. Dropped without [`finish`](Self::finish), it is deleted, unless the build has
+/// [begun](Self::begin).
 pub struct BuildLogWriter {
     database: Arc<Database>,
     encoder: Option<zstd::Encoder<'static, File>>,
     path: PathBuf,
     name: String,
+    has_begun: bool,
+    flushes: u32,
+    flushed: Instant,
 }
 
 impl fmt::Debug for BuildLogWriter {
@@ -67,6 +87,21 @@ impl BuildLogWriter {
         &self.path
     }
 
+    /// Registers the build as one that was interrupted. That is what it is until [`finish`](Self::finish) says otherwise,
+    /// also when this process is killed. Once is enough.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn begin(&mut self, record: BuildRecord) -> Result<(), StoreError> {
+        if self.has_begun {
+            return Ok(());
+        }
+        let record = BuildRecord { log: self.name.clone(), status: INTERRUPTED.to_owned(), ..record };
+        self.database.write("register a build", |db| db::build::put(db, &record))?;
+        self.has_begun = true;
+        Ok(())
+    }
+
     /// Ends the log and registers the build. `record.log` is set here; the completed record comes back.
     ///
     /// # Errors
@@ -76,7 +111,7 @@ impl BuildLogWriter {
         if let Some(encoder) = &mut self.encoder {
             encoder.do_finish().on("write", &self.path)?;
         }
-        self.database.write("register a build", |db| db::build::insert(db, &record))?;
+        self.database.write("register a build", |db| db::build::put(db, &record))?;
         self.encoder = None;
         Ok(record)
     }
@@ -85,7 +120,15 @@ impl BuildLogWriter {
 impl Write for BuildLogWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         match &mut self.encoder {
-            Some(encoder) => encoder.write(buffer),
+            Some(encoder) => {
+                let written = encoder.write(buffer)?;
+                if self.flushes < FLUSHED_AT_ONCE || self.flushed.elapsed() >= FLUSH_EVERY {
+                    encoder.flush()?;
+                    self.flushes = self.flushes.saturating_add(1);
+                    self.flushed = Instant::now();
+                }
+                Ok(written)
+            }
             None => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
@@ -97,8 +140,10 @@ impl Write for BuildLogWriter {
 
 impl Drop for BuildLogWriter {
     fn drop(&mut self) {
-        if self.encoder.is_some() {
-            drop(fs::remove_file(&self.path));
+        match &mut self.encoder {
+            Some(encoder) if self.has_begun => drop(encoder.do_finish()),
+            Some(_) => drop(fs::remove_file(&self.path)),
+            None => {}
         }
     }
 }
@@ -116,7 +161,8 @@ impl Store {
         // Whoever sweeps leaves logs alone that somebody holds.
         file.lock().on("lock", &path)?;
         let encoder = zstd::Encoder::new(file, ZSTD_LEVEL).on("write", &path)?;
-        Ok(BuildLogWriter { database: Arc::clone(&self.database), encoder: Some(encoder), path, name })
+        let (database, flushed) = (Arc::clone(&self.database), Instant::now());
+        Ok(BuildLogWriter { database, encoder: Some(encoder), path, name, has_begun: false, flushes: 0, flushed })
     }
 
     /// The builds of a project, newest first.
@@ -128,7 +174,15 @@ impl Store {
         name: &PackageName,
         version: Option<&PackageVersion>,
     ) -> Result<Vec<BuildRecord>, StoreError> {
-        self.database.read("look up builds", |db| db::build::select(db, name, version))
+        let mut records = self.database.read("look up builds", |db| db::build::select(db, name, version))?;
+        for record in records.iter_mut().filter(|record| record.status == INTERRUPTED) {
+            // A log that can't be looked at is written by nobody.
+            if lock::is_held(&self.layout().log(&record.log)).unwrap_or(false) {
+                RUNNING.clone_into(&mut record.status);
+                record.reason.clear();
+            }
+        }
+        Ok(records)
     }
 
     /// Opens the log of a build, uncompressed on the way.
@@ -142,6 +196,18 @@ impl Store {
         }
         let path = self.layout().log(name);
         let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(&path).on("open", &path)?;
-        Ok(Box::new(zstd::Decoder::new(file).on("read", &path)?))
+        Ok(Box::new(AsFarAsWritten(zstd::Decoder::new(file).on("read", &path)?)))
+    }
+}
+
+/// A log whose writer was killed, or goes on writing, ends where it ends.
+struct AsFarAsWritten<R>(R);
+
+impl<R: Read> Read for AsFarAsWritten<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            result => result,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Opening a store: making it, refusing what this program can't handle, and tidying up after a crash.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +15,7 @@ use crate::dedupe::SharedFiles;
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
 use crate::gc::renew_reserve;
+use crate::interrupt::Interrupt;
 use crate::layout::Layout;
 use crate::lost::Lost;
 use crate::repair::Damaged;
@@ -26,6 +28,10 @@ const FORMAT_PREFIX: &str = "pip-accel store ";
 
 /// Longest `format` file that is read.
 const FORMAT_BYTES_MAX: u64 = 200;
+
+/// What may be in a directory that becomes a store: what file systems put there, the configuration in the user's default
+/// store, and what the original pip-accel kept in that place.
+const BESIDE_STORE: [&str; 5] = ["lost+found", "pip-accel.conf", "sources", "binaries", "eggs"];
 
 /// File systems on which neither `flock` nor SQLite's shared memory can be trusted, by magic number.
 const NETWORK_FILE_SYSTEMS: [(i64, &str); 11] = [
@@ -78,6 +84,14 @@ pub enum OpenError {
     ForeignFormat {
         /// The file.
         path: PathBuf,
+    },
+    /// There is no store, but something else, which a store would be mixed with.
+    #[error("`{}` is no store and not empty: it has `{found}`", root.display())]
+    NotAStore {
+        /// The directory.
+        root: PathBuf,
+        /// One of the names in it.
+        found: String,
     },
     /// Locks can't be trusted there.
     #[error("`{}` is on the network file system {kind}, whose locks a store can't rely on", root.display())]
@@ -167,7 +181,11 @@ impl Store {
         let database = Database::open(&layout, mode, durability == Durability::Full)?;
         let is_protecting = access == Access::ReadWrite && is_protecting(&layout, protect)?;
         let files = SharedFiles::new(layout.clone());
-        let mut store = Self::new(Shared { layout, durability, files, checkpoints }, database, (access, clock));
+        let mut store = Self::new(
+            Shared { layout, durability, files, checkpoints, interrupt: Interrupt::default() },
+            database,
+            (access, clock),
+        );
         store.is_protecting = is_protecting;
         if access == Access::ReadWrite {
             Self::make_users_folder(store.layout());
@@ -183,7 +201,8 @@ impl Store {
         refuse_lost_database(&layout)?;
         let database = Database::open(&layout, DatabaseMode::Unwritable, false)?;
         let files = SharedFiles::new(layout.clone());
-        let shared = Shared { layout, durability: Durability::None, files, checkpoints: Checkpoints::default() };
+        let (checkpoints, interrupt) = (Checkpoints::default(), Interrupt::default());
+        let shared = Shared { layout, durability: Durability::None, files, checkpoints, interrupt };
         Ok(Self::new(shared, database, (Access::ReadOnly, clock)))
     }
 
@@ -231,6 +250,7 @@ fn create(layout: &Layout, durability: Durability) -> Result<(), OpenError> {
             Err(errno) => Err(not_writable(layout, errno.into())),
         };
     }
+    refuse_other_contents(layout)?;
     let make = |path: &Path| fs::create_dir_all(path).map_err(|error| refused(layout, path, error));
     make(layout.root())?;
     for folder in layout.folders() {
@@ -253,6 +273,24 @@ fn create(layout: &Layout, durability: Durability) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// A directory that somebody uses for something else must not be filled with a store by a slip of the pen. What a store
+/// has itself may be there without its `format`: another process makes it in this moment, or was killed doing so.
+fn refuse_other_contents(layout: &Layout) -> Result<(), OpenError> {
+    // One that is not there, or can't be listed, is for the next step.
+    let Ok(entries) = fs::read_dir(layout.root()) else { return Ok(()) };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let is_other = |name: &OsString| !layout.is_own(name) && !BESIDE_STORE.iter().any(|known| name == known);
+    let other = names.filter(is_other).min();
+    // The format is written last: whoever made the store meanwhile has made it of an empty directory.
+    match other.filter(|_| !layout.format().exists()) {
+        Some(found) => {
+            let found = found.to_string_lossy().into_owned();
+            Err(OpenError::NotAStore { root: layout.root().to_owned(), found })
+        }
+        None => Ok(()),
+    }
 }
 
 fn refused(layout: &Layout, path: &Path, error: io::Error) -> OpenError {

@@ -22,7 +22,6 @@ use crate::dedupe::{Content, Sharing, is_shareable};
 use crate::error::StoreError;
 use crate::fs_ops;
 use crate::layout::RECORD_FILE;
-use crate::lock;
 use crate::object::read_record;
 use crate::scratch::Scratch;
 use crate::store::Store;
@@ -67,11 +66,11 @@ impl Store {
     /// go on.
     ///
     /// # Errors
-    /// When the store is read-only, its folders can't be read or written, or the database fails. What was done until then
+    /// When the store is read-only, its folders can't be read or written, the database fails, or it is interrupted. What was done until then
     /// stays, and is whole.
     pub fn optimise(&self) -> Result<OptimiseReport, StoreError> {
         self.writable("share equal files")?;
-        let _lock = lock::lock_exclusive(&self.layout().gc_lock())?;
+        let _lock = self.lock_collections()?;
         self.sweep_swaps()?;
         let objects = self.database.snapshot("list the objects", db::object::registered)?;
         let optimiser = Optimiser { store: self, scratch: self.scratch("optimise")?, files: AtomicU64::new(0) };
@@ -87,6 +86,7 @@ impl Store {
         let gaining = objects.iter().zip(&looks).filter(|(_, look)| **look == Look::Something);
         let gaining: Vec<&Registered> = gaining.map(|(object, _)| object).collect();
         for batch in gaining.chunks(BATCH) {
+            self.interrupt().go_on()?;
             optimiser.share(batch, &mut report)?;
         }
         Ok(report)
@@ -96,6 +96,7 @@ impl Store {
 impl Optimiser<'_> {
     /// Registers what no equal file was registered for, and says whether there is something to link.
     fn look(&self, object: &Registered, digests: &InodeDigests) -> Result<Look, StoreError> {
+        self.store.interrupt().go_on()?;
         let folder = self.store.layout().object(&object.path);
         let Ok(record) = read_record(&folder) else { return Ok(Look::Damaged) };
         if record.manifest.content_digest() != object.content_digest {

@@ -7,6 +7,7 @@ use crate::checkpoint::Checkpoints;
 use crate::db::Database;
 use crate::dedupe::SharedFiles;
 use crate::error::{IoContext, StoreError};
+use crate::interrupt::Interrupt;
 use crate::layout::Layout;
 use crate::lost::Lost;
 use crate::lower::LowerStore;
@@ -87,6 +88,7 @@ pub(crate) struct Shared {
     pub(crate) durability: Durability,
     pub(crate) files: SharedFiles,
     pub(crate) checkpoints: Checkpoints,
+    pub(crate) interrupt: Interrupt,
 }
 
 /// An open store. One handle serves all threads of a process; put it in an [`Arc`].

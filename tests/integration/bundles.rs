@@ -252,7 +252,9 @@ fn killed_while_it_reads_leaves_nothing() {
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(&bytes[..bytes.len() * part / 4]).unwrap();
         // Its scratch folder is there once it has begun; what it read by then is of no importance.
-        let begun = || std::fs::read_dir(far.store().join("tmp")).is_ok_and(|mut entries| entries.next().is_some());
+        // A file is there for a moment while the store is made.
+        let is_folder = |entry: std::fs::DirEntry| entry.path().is_dir();
+        let begun = || std::fs::read_dir(far.store().join("tmp")).is_ok_and(|all| all.flatten().any(is_folder));
         while !begun() {
             assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
             std::thread::yield_now();

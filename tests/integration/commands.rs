@@ -135,3 +135,58 @@ fn completions_name_the_commands() {
     }
     env.run(["completions", "no-such-shell"]).fails_with(exit::USAGE);
 }
+
+/// A slip of the pen (`--store ~`) fills no directory of somebody else; one with nothing but what file systems put there does.
+#[test]
+fn a_directory_of_somebody_else_does_not_become_a_store() {
+    let env = env();
+    let home = env.base().join("somebody");
+    std::fs::create_dir(&home).expect("a new folder");
+    std::fs::write(home.join("letter.txt"), "dear").expect("written");
+    env.write("requirements.lock", "");
+    let store = home.display().to_string();
+    let python = env.python().display().to_string();
+    let run = || env.run(["--store", &store, "realize", "requirements.lock", "--python", &python]);
+    run().fails_with(exit::ERROR).explains().says("is no store and not empty: it has `letter.txt`").says("--store");
+    let names: Vec<_> = std::fs::read_dir(&home).expect("listed").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["letter.txt"]);
+    std::fs::remove_file(home.join("letter.txt")).expect("ours");
+    std::fs::create_dir(home.join("lost+found")).expect("a new folder");
+    run().success();
+    // What comes later is nobody's business.
+    std::fs::write(home.join("letter.txt"), "dear").expect("written");
+    run().success();
+}
+
+/// None at once, no time at all, or more than can be: refused wherever it is said, before anything is done.
+#[test]
+fn numbers_that_cannot_be_are_refused() {
+    let mut env = env();
+    env.write("requirements.lock", "");
+    let wrong = [
+        ("jobs", "0"),
+        ("connections", "0"),
+        ("connections", "5000000000"),
+        ("retries", "5000000000"),
+        ("generations", "-1"),
+        ("timeout", "0"),
+        ("build-timeout", "0s"),
+        ("build-silence-timeout", "0h"),
+        ("build-log-max-bytes", "0"),
+    ];
+    for (key, value) in wrong {
+        let variable = format!("PIP_ACCEL_{}", key.to_uppercase().replace('-', "_"));
+        let message = format!("`{value}` is not a value for `{key}`");
+        env.set(&variable, value);
+        env.realize(&[]).fails_with(exit::USAGE).explains().says(&message).says(&variable);
+        env.unset(&variable);
+        let number = if value.parse::<i64>().is_ok() { value.to_owned() } else { format!("'{value}'") };
+        env.write("settings.toml", format!("{key} = {number}\n"));
+        env.realize(&["--config", "settings.toml"]).fails_with(exit::USAGE).explains().says(&message);
+    }
+    assert!(!env.venv().exists() && !env.store().exists());
+    for (key, value) in [("PIP_ACCEL_JOBS", "1"), ("PIP_ACCEL_RETRIES", "0"), ("PIP_ACCEL_GENERATIONS", "0")] {
+        env.set(key, value);
+    }
+    env.realize(&[]).success();
+}

@@ -15,12 +15,18 @@ use pip_accel_tests::index_server::IndexServer;
 use pip_accel_tests::{LockWriter, SdistBuilder, TestEnv, WheelBuilder, cleanup};
 
 use crate::bad_surroundings::{assert_no_mounts_left, if_possible, with_own_mounts};
+use crate::interrupts::{PLACE_LOCK, held, key_locks_of, waits_with_ears};
 use crate::store_lifecycle::wait_while_running;
 use crate::support::{env, exit};
 
 /// Locks `a.lock` and `b.lock` with a package of that name each.
 fn two_locks(env: &TestEnv) {
-    for name in ["a", "b"] {
+    locks(env, &["a", "b"]);
+}
+
+/// The same for any names.
+fn locks(env: &TestEnv, names: &[&str]) {
+    for name in names {
         let wheel = WheelBuilder::simple(name, "1.0").build();
         env.add(&wheel);
         env.write(&format!("{name}.lock"), LockWriter::offline().pin(&wheel).text());
@@ -103,12 +109,6 @@ fn environments_that_change_places_keep_their_objects() {
     assert_eq!(roots["roots"].as_array().unwrap().len(), 1, "{roots}");
 }
 
-/// Whether a process waits for a lock of a file.
-fn waits_for_a_lock(id: u32) -> bool {
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    locks.lines().any(|line| line.contains("->") && line.split_whitespace().any(|word| word == id.to_string()))
-}
-
 /// Two runs for one place take turns, whatever they call it.
 #[test]
 fn two_names_of_one_place_take_turns() {
@@ -128,13 +128,59 @@ fn two_names_of_one_place_take_turns() {
     assert!(wait_while_running(&mut first, has_log), "the build never began");
     let alias = env.base().join("alias/.venv");
     let mut second = env.spawn([Path::new("realize"), Path::new("empty.lock"), Path::new("--venv"), &alias]);
-    let id = second.id();
-    assert!(wait_while_running(&mut second, || waits_for_a_lock(id)), "the second did not wait");
+    let (id, turns) = (second.id(), key_locks_of(first.id(), &env.store().join("locks")));
+    let waits = || turns.iter().any(|turn| waits_with_ears(id, turn));
+    assert!(wait_while_running(&mut second, waits), "the second did not wait");
     first.signal(Signal::SIGINT);
     first.wait().fails_with(130);
     second.wait().success().says("held by process");
     assert!(env.venv().join("pip-accel.json").exists());
     cleanup::remove_tree(&env.venv());
+}
+
+/// Runs with two stores have no lock of a store in common; still each waits while the other puts its environment there,
+/// and none takes away what the other has just put there without keeping it as a generation.
+#[test]
+fn two_stores_take_turns_at_one_place() {
+    const ROUNDS: usize = 8;
+    let env = env();
+    locks(&env, &["a", "b", "c", "d"]);
+    let python = env.python().display().to_string();
+    let stores = ["first", "second"].map(|name| env.base().join(name).display().to_string());
+    let run = |store: &str, lock: &str| {
+        env.command(["--store", store, "realize", lock, "--python", &python, "--venv", ".venv"])
+    };
+    for store in &stores {
+        env.finish(run(store, "a.lock")).success();
+    }
+    let place = env.project().join(PLACE_LOCK);
+    let lock = held(&place);
+    let mut waiting = env.start(run(&stores[1], "b.lock"));
+    let id = waiting.id();
+    assert!(wait_while_running(&mut waiting, || waits_with_ears(id, &place)), "it did not wait");
+    env.python_code("import a").success();
+    drop(lock);
+    waiting.wait().success().says("held by process");
+    env.python_code("import b").success();
+    let generation = || {
+        let list = std::fs::read_to_string(env.venv().join("pip-accel-generations.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&list).unwrap()["current"].as_u64().unwrap()
+    };
+    let before = generation();
+    std::thread::scope(|scope| {
+        for (store, locks) in stores.iter().zip([["c.lock", "a.lock"], ["d.lock", "b.lock"]]) {
+            let (env, run) = (&env, &run);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    env.finish(run(store, locks[round % 2])).success();
+                }
+            });
+        }
+    });
+    // Each run found another environment there, replaced that, and counted it.
+    assert_eq!(generation() - before, 2 * ROUNDS as u64);
+    env.finish(env.command(["status"])).success();
+    assert!(!place.exists());
 }
 
 /// `^C` while a warm run links: nothing was fetched in this run. What stood there still does, and nothing else is there.

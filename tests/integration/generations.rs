@@ -143,7 +143,10 @@ fn a_collection_by_age_lets_old_generations_go() {
     let plan = env.run(["gc", "--older-than", "30d", "--dry-run", "--json"]).success().json();
     assert_eq!(plan["expired_generations"][0]["numbers"], serde_json::json!([1]), "{plan}");
     assert!(is_in_store(&env, "changing-1.0"));
+    let planned = env.run(["gc", "--older-than", "30d", "--dry-run"]).success();
     let output = env.run(["gc", "--older-than", "30d"]).success();
+    assert!(planned.stdout.contains("-changing-1.0"), "{planned:?}");
+    assert_eq!(sorted(&planned.stdout), sorted(&output.stdout), "what was announced is what was done");
     assert!(
         output.stderr.contains("generation 1 of `") && output.stderr.contains("keep nothing any more"),
         "{output:?}"
@@ -152,6 +155,46 @@ fn a_collection_by_age_lets_old_generations_go() {
     env.run(["status"]).success();
     env.run(["rollback"]).success();
     assert_version(&env, "2.0");
+    env.verify_clean();
+}
+
+fn sorted(lines: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = lines.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// E14: a limit of size that the dead do not meet lets earlier generations go, the oldest first and no more than it takes;
+/// what stands there now stays, whatever the limit. The dry run says the same.
+#[test]
+fn a_limit_of_size_lets_the_oldest_generations_go() {
+    let mut env = env();
+    for (hour, version) in ["1.0", "2.0", "3.0"].into_iter().enumerate() {
+        env.travel(3600 * hour as u64);
+        let noise: Vec<u8> = (0..32_768_u64)
+            .flat_map(|index| *blake3::hash(&[&index.to_le_bytes()[..], version.as_bytes()].concat()).as_bytes())
+            .collect();
+        let large = WheelBuilder::simple("changing", version).file("changing/data.bin", noise).build();
+        env.lock(&[&large]);
+        env.realize(&[]).success();
+    }
+    env.travel(4 * 3600);
+    // Two megabytes a version, packed and unpacked.
+    let there = || ["1.0", "2.0", "3.0"].map(|version| is_in_store(&env, &format!("changing-{version}")));
+    env.run(["gc"]).success();
+    assert_eq!(there(), [true; 3], "nothing is dead");
+    let both = |limit: &str, gone: &str| {
+        let planned = env.run(["gc", "--max-size", limit, "--dry-run"]).success().says(gone);
+        let done = env.run(["gc", "--max-size", limit]).success().says(gone);
+        assert_eq!(sorted(&planned.stdout), sorted(&done.stdout), "{planned:?} {done:?}");
+    };
+    both("5M", "generation 1 of `");
+    assert_eq!(there(), [false, true, true]);
+    env.run(["rollback"]).success().says("generation 2 is back");
+    env.run(["rollback"]).success().says("generation 3 is back");
+    both("1", "generation 2 of `");
+    assert_eq!(there(), [false, false, true]);
+    assert_version(&env, "3.0");
     env.verify_clean();
 }
 

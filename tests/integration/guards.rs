@@ -265,17 +265,20 @@ fn a_home_that_is_a_prefix_is_not_shown() {
 }
 
 /// Without a sandbox as with one: daemons end with the build, whether that ends well or by `^C`, and a build may close
-/// its output.
+/// its output. The second daemon is an orphan that keeps nothing by which it could be found.
 #[test]
 fn nothing_survives_a_build_without_a_sandbox() {
     for waits in [false, true] {
         let env = env();
         let mark = env.base().join("daemon");
         let code = format!(
-            "import os, subprocess, time\n\
-             daemon = subprocess.Popen(['/bin/sleep', '600'], start_new_session=True, cwd='/', close_fds=True,\n    \
-             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n\
-             with open({0:?} + '.new', 'w') as file:\n    file.write(str(daemon.pid))\n\
+            "import os, subprocess, sys, time\n\
+             def daemon(environment):\n    \
+             code = 'import subprocess; print(subprocess.Popen([\"/bin/sleep\", \"600\"], stdout=2).pid)'\n    \
+             return subprocess.check_output([sys.executable, '-c', code], start_new_session=True, cwd='/',\n        \
+             env=environment, stderr=subprocess.DEVNULL, text=True)\n\
+             daemons = daemon(None) + daemon({{}})\n\
+             with open({0:?} + '.new', 'w') as file:\n    file.write(daemons)\n\
              os.rename({0:?} + '.new', {0:?})\n\
              if {1}:\n    time.sleep(600)\n\
              null = os.open('/dev/null', os.O_WRONLY)\nos.dup2(null, 1)\nos.dup2(null, 2)\n",
@@ -289,10 +292,13 @@ fn nothing_survives_a_build_without_a_sandbox() {
             process.signal(Signal::SIGINT);
         }
         process.wait().fails_with(if waits { 130 } else { 0 });
-        let daemon = std::fs::read_to_string(&mark).unwrap();
-        let state = std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap_or_default();
-        // A zombie is dead; who adopted it has not looked yet.
-        assert!(state.is_empty() || state.contains(") Z ") || !state.contains("(sleep)"), "{state}");
+        let daemons = std::fs::read_to_string(&mark).unwrap();
+        assert_eq!(daemons.lines().count(), 2);
+        for daemon in daemons.lines() {
+            let state = std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap_or_default();
+            // A zombie is dead; who adopted it has not looked yet.
+            assert!(state.is_empty() || state.contains(") Z ") || !state.contains("(sleep)"), "{state}");
+        }
         env.verify_clean();
     }
 }

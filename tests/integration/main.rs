@@ -28,6 +28,7 @@ mod index_transfer;
 mod inspect_graph;
 mod inspect_objects;
 mod inspect_rebuilds;
+mod interrupts;
 mod lock_corpus;
 mod lower_stores;
 mod model;

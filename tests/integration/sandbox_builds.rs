@@ -4,8 +4,10 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use pip_accel_tests::{SdistBuilder, TestEnv, TreeDigest};
+use nix::sys::signal::Signal;
+use pip_accel_tests::{LockWriter, SdistBuilder, TestEnv, TreeDigest};
 
+use crate::store_lifecycle::wait_while_running;
 use crate::support::{as_root_and_user, env, exit};
 
 /// Python code that makes `attempt` and puts what came of it into the wheel, as `probe.result.RESULT`.
@@ -319,6 +321,47 @@ fn logs_of_good_builds_are_kept() {
         env.run(["log", "probe"]).success().prints("a line of the log").prints("build-marker probe");
         env.run(["log", "probe==1.0", "--list"]).success().prints("probe==1.0");
     });
+}
+
+/// E9: builds that were interrupted or killed are listed with the output they had, and one that runs as running; the time is
+/// that of the build, not of what it waited for.
+#[test]
+fn logs_of_builds_that_did_not_end_are_listed() {
+    let env = env();
+    let code = "print('how far it came', flush=True)\nimport time\ntime.sleep(600)\n";
+    env.lock(&[&SdistBuilder::simple("probe", "1.0").during_build(code).build()]);
+    let list = || env.run(["log", "probe", "--list"]);
+    for (signal, status) in [(Signal::SIGINT, "interrupted in"), (Signal::SIGKILL, "its process was killed")] {
+        let mut process = env.start(env.realize_command(&[]));
+        let running =
+            || list().stdout.contains("probe==1.0 running") && env.run(["log", "probe"]).stdout.contains("how far");
+        assert!(wait_while_running(&mut process, running), "the build never began");
+        process.signal(signal);
+        process.wait().fails_with(if signal == Signal::SIGINT { 130 } else { 137 });
+        list().success().prints(status).prints("probe==1.0 interrupted");
+        env.run(["log", "probe"]).success().prints("how far it came");
+    }
+    // What was killed, its sandbox included, is gone soon; the row stays what it is.
+    assert_eq!(list().success().stdout.lines().count(), 2);
+}
+
+/// The time of a build is that of its programs: what was resolved, fetched and waited for before is not counted.
+#[test]
+fn the_time_of_a_build_is_its_own() {
+    let env = env();
+    let slow = "total = sum(number * number for number in range(20_000_000))\n";
+    let sdist = SdistBuilder::simple("quick", "1.0").build_requires("helper").build();
+    let helper = SdistBuilder::simple("helper", "1.0").during_build(slow).build();
+    let lock = LockWriter::offline().pin(&sdist).line("#: build quick==1.0");
+    env.add(&sdist);
+    env.add(&helper);
+    env.write("requirements.lock", lock.line(format!("#:   helper==1.0 {}", helper.hash_option())).text());
+    env.realize(&[]).success();
+    let took = |name: &str| {
+        let list = env.run(["log", name, "--json"]).success().json();
+        list["builds"][0]["duration_ms"].as_u64().unwrap()
+    };
+    assert!(took("quick") > 0 && took("quick") < took("helper"), "{} {}", took("quick"), took("helper"));
 }
 
 /// C13: the same sdist gives the same object in another store, at another place, for another user.

@@ -6,8 +6,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use pip_accel_tests::index_server::IndexServer;
 use pip_accel_tests::{BuiltFile, LockWriter, Running, SdistBuilder, TestEnv, TreeDigest, WheelBuilder, host};
 
+use crate::bad_surroundings::{if_possible, with_own_mounts};
 use crate::support::{env, env_in, exit, lock_of, user_env};
 
 /// Longest time a condition is waited for; far more than any takes.
@@ -191,6 +193,36 @@ fn a_full_disk_is_an_error_and_the_store_still_works() {
         return pip_accel_tests::skip("no tmpfs can be mounted here");
     }
     output.success().says("space");
+}
+
+/// A12: several packages find no room: that is said once, with what is free and what is needed.
+#[test]
+fn a_full_disk_is_said_once() {
+    let env = env();
+    let wheels: Vec<BuiltFile> = (0..4u8)
+        .map(|number| {
+            let noise: Vec<u8> = (0..50_000_u64)
+                .flat_map(|index| *blake3::hash(&[&index.to_le_bytes()[..], &[number]].concat()).as_bytes())
+                .collect();
+            WheelBuilder::simple(&format!("large-{number}"), "1.0")
+                .file(&format!("large_{number}/noise.bin"), noise)
+                .build()
+        })
+        .collect();
+    wheels.iter().for_each(|wheel| drop(env.add(wheel)));
+    let server = IndexServer::start(&env.files());
+    let lock = LockWriter::new().line(format!("--index-url {}", server.index_url()));
+    env.write("requirements.lock", wheels.iter().fold(lock, |lock, wheel| lock.pin(wheel)).text());
+    std::fs::create_dir(env.store()).unwrap();
+    let script =
+        "mount -t tmpfs -o size=1500k none \"$PIP_ACCEL_STORE\" || exit 77\n\"$0\" realize requirements.lock\n";
+    let mut command = with_own_mounts(&env, "bash");
+    command.args(["-c", script]).arg(env.binary());
+    let Some(output) = if_possible(&env, command, "no tmpfs can be mounted here") else { return };
+    let output = output.fails_with(exit::ERROR).explains();
+    assert_eq!(output.stderr.matches("space left").count(), 2, "one sentence, with the system's words: {output:?}");
+    assert_eq!(output.stderr.matches("hint:").count(), 1, "{output:?}");
+    output.says("are free; the downloads alone need").says("pip-accel gc").never_mentions("also:");
 }
 
 /// A14, A15: a store that can't be written answers questions and serves what it has.

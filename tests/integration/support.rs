@@ -21,6 +21,8 @@ pub(crate) mod exit {
     pub(crate) const STORE_DAMAGED: i32 = 8;
     /// No sandbox is possible.
     pub(crate) const NO_SANDBOX: i32 = 9;
+    /// `^C` or SIGTERM.
+    pub(crate) const INTERRUPTED: i32 = 130;
 }
 
 /// A world of its own, as whoever runs the tests.

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use pip_accel_tests::index_server::{Fault, IndexServer};
-use pip_accel_tests::{BuiltFile, LockWriter, WheelBuilder};
+use pip_accel_tests::{BuiltFile, LockWriter, SdistBuilder, WheelBuilder};
 
 use crate::support::{env, exit};
 
@@ -107,4 +107,43 @@ fn waiting_for_an_index_is_said() {
     env.write("requirements.lock", LockWriter::new().line(format!("--index-url {secret}")).pin(&wheel).text());
     let output = env.realize(&[]).success().says("waiting for 127.0.0.1:").says("attempt 2 of 2 (status 503)");
     output.never_mentions("s3cret");
+}
+
+/// Which failure a run is blamed on does not depend on who is faster: a package that can't be looked up comes before one
+/// that can't be built, however slow the index is; and of two that can't be obtained the first one of the lock, however
+/// fast the other is.
+#[test]
+fn the_same_failure_whatever_is_slow() {
+    let failing = SdistBuilder::simple("failing", "1.0").during_build("raise SystemExit(1)\n").build();
+    let slow_code = "total = sum(number * number for number in range(3_000_000))\nraise SystemExit(1)\n";
+    let slow = SdistBuilder::simple("slow", "1.0").during_build(slow_code).build();
+    let wheel = WheelBuilder::simple("package", "1.0").build();
+    let unknown = format!("package==1.0 --hash=sha256:{}", "0".repeat(64));
+    let wait = |path: String| (path, Fault::Status { status: 503, retry_after: Some("2".to_owned()), times: 1 });
+    let wrong = |path: String| (path, Fault::WrongBytes { times: 100 });
+    let page = || "/simple/package/".to_owned();
+    let file = || format!("/files/{}", wheel.file_name);
+    for (faults, lines, code, named) in [
+        (vec![], vec![&failing], exit::LOCK_REFUSED, "package==1.0"),
+        (vec![wait(page())], vec![&failing], exit::LOCK_REFUSED, "package==1.0"),
+        (vec![wrong(file())], vec![&slow], exit::BUILD_FAILED, "slow==1.0"),
+        (vec![wrong(file()), wait(format!("/files/{}", slow.file_name))], vec![&slow], exit::BUILD_FAILED, "slow==1.0"),
+    ] {
+        let env = env();
+        for file in [&failing, &slow, &wheel] {
+            env.add(file);
+        }
+        let count = faults.len();
+        let server = faults
+            .into_iter()
+            .fold(IndexServer::start(&env.files()), |server, (path, fault)| server.with_fault(&path, fault));
+        let lock = LockWriter::new().line(format!("--index-url {}", server.index_url()));
+        let lock = lines.iter().fold(lock, |lock, file| lock.pin(file));
+        let lock = if code == exit::LOCK_REFUSED { lock.line(unknown.clone()) } else { lock.pin(&wheel) };
+        env.write("requirements.lock", lock.text());
+        let output = env.realize(&["-j", "2"]).fails_with(code).explains();
+        let first = output.stderr.lines().find(|line| line.starts_with("error:")).unwrap_or_default();
+        assert!(first.contains(named), "{count} faults: {output:?}");
+        env.verify_clean();
+    }
 }

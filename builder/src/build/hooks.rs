@@ -85,12 +85,17 @@ pub(super) async fn run(
         .await
         .map_err(|source| ObtainError::NoSandbox { pin: place.pin.to_string(), source: Arc::new(source) })?;
     let permit = place.engine.permits.acquire(Place::Sandbox).await;
+    // The hooks before it only ask; a fetch runs them too.
+    if matches!(hook, Hook::BuildWheel) {
+        place.begin()?;
+    }
     let mut sink = place;
-    let outcome = confinement.run(&spec, &mut sink, session.cancel.signal()).await.map_err(|source| {
+    let outcome = confinement.run(&spec, &mut sink, place.engine.cancel().signal()).await.map_err(|source| {
         place.close_log(&source.to_string());
         Confinement::failure(session, place.pin, source)
     })?;
     drop(permit);
+    place.count_time(outcome.duration);
     check_status(place, &outcome.status)?;
     read_result(place, &result_path)
 }
@@ -98,7 +103,10 @@ pub(super) async fn run(
 fn check_status(place: &BuildPlace<'_>, status: &SandboxStatus) -> Result<(), ObtainError> {
     match status {
         SandboxStatus::Exited { code: 0 } => Ok(()),
-        SandboxStatus::Cancelled => Err(ObtainError::Cancelled { pin: place.pin.to_string() }),
+        SandboxStatus::Cancelled => {
+            place.close_interrupted_log();
+            Err(ObtainError::Cancelled { pin: place.pin.to_string() })
+        }
         status => Err(place.failure(BuildStatus::Ended(*status), ending(status, "the build backend"))),
     }
 }

@@ -14,6 +14,7 @@ use crate::lock::AllowedFormats;
 use crate::lock::LockedBuild;
 use crate::python::requirement::is_same;
 use crate::python::sdist::UnpackedSdist;
+use crate::realize::course::Course;
 use crate::realize::engine::{Engine, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::{Pin, PinKey, Selection};
@@ -184,12 +185,24 @@ async fn trees(
     for (position, requirement) in locked.iter().enumerate() {
         let engine = Arc::clone(engine);
         let pin = requirement.pin();
-        work.spawn(async move { engine.tree(&pin, Some(build)).await.map(|obtained| (position, obtained.object)) });
+        let course = Course::current();
+        work.spawn(async move {
+            let tree = async { engine.tree(&pin, Some(build)).await.map(|obtained| obtained.object) };
+            let tree = match course {
+                Some(course) => course.follow(tree).await,
+                None => tree.await,
+            };
+            (position, tree)
+        });
     }
-    let mut objects = Vec::with_capacity(locked.len());
-    while let Some(result) = work.join_next().await {
-        objects.push(result.unwrap_or_else(|_| Err(ObtainError::Worker { pin: parent.to_string() }))?);
+    let mut trees: Vec<Option<Result<Object, ObtainError>>> = locked.iter().map(|_| None).collect();
+    while let Some(joined) = work.join_next().await {
+        if let Ok((position, tree)) = joined {
+            trees[position] = Some(tree);
+        }
     }
-    objects.sort_by_key(|(position, _)| *position);
-    Ok(RequirementTrees { members: locked.into_iter().zip(objects.into_iter().map(|(_, object)| object)).collect() })
+    // All of them ended: the first failure is the same whoever was faster.
+    let worker = || Err(ObtainError::Worker { pin: parent.to_string() });
+    let trees: Vec<Object> = trees.into_iter().map(|tree| tree.unwrap_or_else(worker)).collect::<Result<_, _>>()?;
+    Ok(RequirementTrees { members: locked.into_iter().zip(trees).collect() })
 }

@@ -140,7 +140,10 @@ impl Build<'_> {
         let version = self.pin.version.clone().or_else(|| sdist.metadata.as_ref().map(|told| told.version.clone()));
         let place = BuildPlace::new(self.engine, self.pin, version, (&scratch, &sdist))?;
         let (inputs, recipe) = self.inputs(&place, &sdist, as_of).await?;
-        let obtained = self.tree(&place, &inputs, recipe).await?;
+        let obtained = self.tree(&place, &inputs, recipe).await.inspect_err(|error| match error.is_cancelled() {
+            true => place.close_interrupted_log(),
+            false => place.close_log_of_begun(&error.to_string()),
+        })?;
         if as_of.is_some() {
             // Not before it is known that they serve.
             inputs::remember(self.engine, self.pin, self.selection, &inputs)?;

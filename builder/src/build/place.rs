@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::environment::{LinkMode, PackageLink};
@@ -94,12 +94,13 @@ pub(super) struct BuildPlace<'a> {
     scratch: &'a Scratch,
     seen: Seen,
     log: Mutex<BuildLog>,
-    started: Instant,
     started_at: i64,
 }
 
 struct BuildLog {
     writer: Option<BuildLogWriter>,
+    /// How long programs of the build ran.
+    ran: Duration,
     path: PathBuf,
     last_lines: LastLines,
 }
@@ -114,7 +115,8 @@ impl<'a> BuildPlace<'a> {
         let label = version.clone().unwrap_or_else(|| pin.label_version());
         let writer = engine.session.store.new_build_log(&pin.name, &label).map_err(store_error(pin))?;
         let path = writer.path().to_owned();
-        let log = BuildLog { writer: Some(writer), path, last_lines: LastLines::new(LOG_TAIL_LINES) };
+        let log =
+            BuildLog { writer: Some(writer), ran: Duration::ZERO, path, last_lines: LastLines::new(LOG_TAIL_LINES) };
         let place = Self {
             seen: Seen::of(&engine.session, scratch.path()),
             engine,
@@ -123,7 +125,6 @@ impl<'a> BuildPlace<'a> {
             sdist,
             scratch,
             log: Mutex::new(log),
-            started: Instant::now(),
             started_at: engine.session.store.now(),
         };
         place.create_dir(&place.output())?;
@@ -202,11 +203,46 @@ impl<'a> BuildPlace<'a> {
         ObtainError::Build(Arc::new(failure))
     }
 
+    /// Says that the build is about to run: from now on it is in the list, however it ends.
+    pub(super) fn begin(&self) -> Result<(), ObtainError> {
+        let record = self.summary("", "its process was killed", None);
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.writer.as_mut().map_or(Ok(()), |writer| writer.begin(record)).map_err(store_error(self.pin))
+    }
+
+    /// Counts the time that a program of the build ran; what the build waited for is no part of it.
+    pub(super) fn count_time(&self, ran: Duration) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).ran += ran;
+    }
+
     /// Closes the log of a build that went wrong; once is enough.
     pub(super) fn close_log(&self, reason: &str) {
+        self.close_log_as("failed", reason);
+    }
+
+    /// Closes the log of a build that ran, and failed in a way that nobody has written into it.
+    pub(super) fn close_log_of_begun(&self, reason: &str) {
+        if self.has_run() {
+            self.close_log(reason);
+        }
+    }
+
+    fn has_run(&self) -> bool {
+        !self.log.lock().unwrap_or_else(PoisonError::into_inner).ran.is_zero()
+    }
+
+    /// Closes the log of a build that was stopped, by the user or since another package failed.
+    pub(super) fn close_interrupted_log(&self) {
+        let by_user = self.engine.session.cancel.is_interrupted();
+        if self.has_run() {
+            self.close_log_as("interrupted", if by_user { "by the user" } else { "another package failed" });
+        }
+    }
+
+    fn close_log_as(&self, status: &str, reason: &str) {
         let writer = self.log.lock().unwrap_or_else(PoisonError::into_inner).writer.take();
         if let Some(writer) = writer
-            && let Err(error) = writer.finish(self.summary("failed", reason, None))
+            && let Err(error) = writer.finish(self.summary(status, reason, None))
         {
             let warning = format!("the log of {} can't be kept: {error}", self.pin);
             self.engine.session.report(Event::Warning(warning));
@@ -251,6 +287,7 @@ impl<'a> BuildPlace<'a> {
     }
 
     fn summary(&self, status: &str, reason: &str, recipe: Option<RecipeId>) -> BuildRecord {
+        let ran = self.log.lock().unwrap_or_else(PoisonError::into_inner).ran;
         BuildRecord {
             name: self.name().clone(),
             version: self.label_version(),
@@ -259,7 +296,7 @@ impl<'a> BuildPlace<'a> {
             status: status.to_owned(),
             reason: reason.to_owned(),
             recipe,
-            duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            duration_ms: u64::try_from(ran.as_millis()).unwrap_or(u64::MAX),
         }
     }
 

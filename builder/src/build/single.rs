@@ -8,7 +8,7 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use crate::index::SafeUrl;
 use crate::lock::AllowedFormats;
 use crate::realize::engine::{Engine, Obtained, Purpose};
-use crate::realize::error::RealizeError;
+use crate::realize::error::{DiskNeed, RealizeError};
 use crate::realize::pin::{DirectFile, Pin};
 use crate::realize::run;
 use crate::session::Session;
@@ -63,7 +63,11 @@ pub fn build_one(session: &Arc<Session>, target: &BuildTarget) -> Result<Obtaine
     if session.cancel.is_interrupted() {
         return Err(RealizeError::Interrupted.into());
     }
-    Ok(result.map_err(|error| RealizeError::Packages { packages: 1, failures: vec![error] })?)
+    Ok(result.map_err(|error| RealizeError::Packages {
+        packages: 1,
+        failures: vec![error],
+        disk: DiskNeed::of(&engine),
+    })?)
 }
 
 fn file_pin(path: &Path, formats: AllowedFormats) -> Result<Pin, BuildTargetError> {

@@ -47,6 +47,7 @@ pub use check::{
 };
 pub use error::EnvironmentError;
 pub use generations::{direct_url_of, read_generations, write_generations};
+pub(crate) use place::place_lock;
 pub use realize::{check_place, realize_environment};
 pub use request::{
     ActivationTemplate, CopyReason, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused,

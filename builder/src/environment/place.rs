@@ -21,7 +21,10 @@ use super::write::create_directory;
 /// Between the name of the environment and the random part of a directory it is built in.
 const STAGING_INFIX: &str = ".pip-accel-";
 
-/// Random characters of that name.
+/// After the name of the environment in that of its lock file.
+const LOCK_SUFFIX: &str = ".pip-accel.lock";
+
+/// Random characters at the end of the name of a directory it is built in.
 const STAGING_RANDOM_LEN: usize = 16;
 
 /// Longest part of the environment's name in it: names have 255 bytes at most.
@@ -174,7 +177,7 @@ impl Place {
 
     /// Creates the directory in which the environment is built, locked by this process.
     pub(super) fn stage(&self) -> Result<Staging<'_>, EnvironmentError> {
-        let prefix = self.staging_prefix();
+        let prefix = prefixed(&self.name, STAGING_INFIX);
         loop {
             let random = RandomState::new().hash_one(std::process::id());
             let name = format!("{prefix}{random:0width$x}", width = STAGING_RANDOM_LEN);
@@ -203,15 +206,6 @@ impl Place {
         }
     }
 
-    fn staging_prefix(&self) -> String {
-        let name = self.name.to_string_lossy();
-        let mut end = name.len().min(STAGING_NAME_BYTES_MAX);
-        while !name.is_char_boundary(end) {
-            end -= 1;
-        }
-        format!(".{}{STAGING_INFIX}", &name[..end])
-    }
-
     /// Removes what killed processes left for this destination. Whatever goes wrong can wait for the next time.
     fn sweep(&self, prefix: &str, staging: &Staging<'_>) {
         let Ok(mut parent) = Dir::openat(self.parent_descriptor.as_fd(), ".", OPEN_DIRECTORY, Mode::empty()) else {
@@ -233,6 +227,23 @@ impl Place {
             }
         }
     }
+}
+
+/// The lock file for those who read or replace what stands at `destination`, beside it. `None` where nothing stands
+/// that two runs could take from each other, as the folder it would be in is not there.
+pub(crate) fn place_lock(destination: &Path) -> Option<PathBuf> {
+    let (parent, name) = locate(destination).ok()?;
+    parent.is_dir().then(|| parent.join(prefixed(&name, LOCK_SUFFIX)))
+}
+
+/// A name beside the environment `name`, or the first part of one.
+fn prefixed(name: &OsStr, suffix: &str) -> String {
+    let name = name.to_string_lossy();
+    let mut end = name.len().min(STAGING_NAME_BYTES_MAX);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!(".{}{suffix}", &name[..end])
 }
 
 /// The directory that `destination` is in, and its name there; a link at its end is followed.

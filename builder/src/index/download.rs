@@ -79,7 +79,7 @@ pub enum DownloadError {
         status: u16,
     },
     /// Every attempt failed in a way that might have passed.
-    #[error("cannot get `{url}` after {attempts} attempts")]
+    #[error("cannot get `{url}` after {attempts} attempt{}", if *attempts == 1 { "" } else { "s" })]
     Transient {
         /// The file.
         url: SafeUrl,

@@ -122,7 +122,7 @@ pub enum RequestError {
         limit: u64,
     },
     /// All attempts failed in a way that might have passed.
-    #[error("gave up after {attempts} attempts")]
+    #[error("gave up after {attempts} attempt{}", if *attempts == 1 { "" } else { "s" })]
     Exhausted {
         /// How many there were.
         attempts: u32,

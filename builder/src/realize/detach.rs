@@ -14,7 +14,10 @@ use pip_accel_store::{Object, Store, StoreError};
 
 use super::error::RealizeError;
 use super::generations::Step;
-use super::{RealizeRequest, environment_python, take_turn};
+use super::interrupt::Interrupts;
+use super::turn::Waiter;
+use super::{RealizeRequest, environment_python};
+use crate::cancel::CancelToken;
 use crate::environment::{self, EnvironmentError, EnvironmentPackageFiles, EnvironmentRequest, PackageTree, Replace};
 use crate::event::Event;
 use crate::python::interpreter::PythonInstallation;
@@ -67,6 +70,9 @@ pub enum DetachError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nobody can listen for signals.
+    #[error("signals can't be heard")]
+    Runtime(#[source] std::io::Error),
     /// The environment could not be read or made.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
@@ -84,7 +90,10 @@ pub fn detach(
     report: &dyn Fn(Event),
 ) -> Result<DetachReport, DetachError> {
     let destination = &request.destination;
-    let _turn = take_turn(store, destination, report)?;
+    let cancel = CancelToken::of(store);
+    let _interrupts = Interrupts::start(&cancel).map_err(DetachError::Runtime)?;
+    let waiter = Waiter { store, cancel: &cancel, destination, report };
+    let _turns = (waiter.take_turn()?, waiter.take_place()?);
     let manifest = intact_manifest(destination)?;
     let (mut changed, mut unchanged) = (Vec::new(), Vec::new());
     for name in &request.packages {
@@ -94,7 +103,7 @@ pub fn detach(
         };
         if package.detached == request.undo { &mut changed } else { &mut unchanged }.push(package.clone());
     }
-    let manifest = if changed.is_empty() { manifest } else { make_anew(store, python, request, &manifest)? };
+    let manifest = if changed.is_empty() { manifest } else { make_anew((store, python, &cancel), request, &manifest)? };
     let is_place = |package: &PackageName, path: &str| {
         request.packages.contains(package) && !path.split('/').any(|name| name.ends_with(".dist-info"))
     };
@@ -117,8 +126,7 @@ fn intact_manifest(destination: &Path) -> Result<EnvironmentManifest, DetachErro
 }
 
 fn make_anew(
-    store: &Arc<Store>,
-    python: &PythonInstallation,
+    (store, python, cancel): (&Arc<Store>, &PythonInstallation, &CancelToken),
     request: &DetachRequest,
     manifest: &EnvironmentManifest,
 ) -> Result<EnvironmentManifest, DetachError> {
@@ -155,7 +163,7 @@ fn make_anew(
         replace: Replace::Ours,
         scripts_prefix: None,
         link_farm: farm.as_deref(),
-        cancel: None,
+        cancel: Some(cancel),
     })?;
     Ok(realized.manifest)
 }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pip_accel_schema::digest::Sha256Digest;
@@ -13,6 +12,7 @@ use pip_accel_schema::wheel::WheelFileName;
 use pip_accel_store::{KeyLock, NewObject, Object, StoreError, TreeWriter};
 use tokio::sync::OnceCell;
 
+use super::course::Course;
 use super::error::ObtainError;
 use super::permits::Permits;
 use super::pin::{ChosenKind, Pin, PinKey, Selection};
@@ -20,7 +20,9 @@ use super::profile::{Activity, Work};
 use super::publisher::Publisher;
 use super::room::Room;
 use super::schedule::{Place, Places};
+use super::unfinished::{Unfinished, source_name};
 use crate::build::{LockedBuildRequirement, build_lock_of};
+use crate::cancel::CancelToken;
 use crate::event::Event;
 use crate::index::{IndexClient, PublishedFile, sha256_of_file};
 use crate::lock::LockedBuild;
@@ -71,9 +73,8 @@ pub struct Engine {
     build_locks: Vec<LockedBuild>,
     purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
-    /// Whether a run that was stopped still looks up what each pin means.
-    chooses_on: AtomicBool,
     pub(crate) room: Room,
+    pub(crate) unfinished: Unfinished,
     /// What the run's time goes to.
     pub(crate) work: Work,
 }
@@ -112,8 +113,8 @@ impl Engine {
             build_locks,
             purpose,
             touched: Mutex::default(),
-            chooses_on: AtomicBool::new(false),
             room: Room::default(),
+            unfinished: Unfinished::default(),
             work: Work::default(),
             session: Arc::clone(session),
         })
@@ -142,20 +143,9 @@ impl Engine {
         Ok(obtained)
     }
 
-    /// Stops the run because of a failure. After one that is about the lock, the other packages are still looked up,
-    /// since the same is likely wrong with them; after any other, nothing more is begun.
-    pub(crate) fn stop(&self, failure: &ObtainError) {
-        if !self.session.cancel.is_cancelled() {
-            self.chooses_on.store(failure.is_choice(), Ordering::SeqCst);
-        } else if !failure.is_choice() && !failure.is_cancelled() {
-            self.chooses_on.store(false, Ordering::SeqCst);
-        }
-        self.session.cancel.cancel();
-    }
-
-    /// Whether what pins mean is looked up although the run was stopped.
-    pub(crate) fn is_choosing_on(&self) -> bool {
-        self.chooses_on.load(Ordering::SeqCst) && !self.session.cancel.is_interrupted()
+    /// What ends the work that the caller is at: of the package's course, or of the whole run.
+    pub(crate) fn cancel(&self) -> CancelToken {
+        Course::current().map_or_else(|| self.session.cancel.clone(), |course| course.cancel().clone())
     }
 
     pub(crate) fn touch(&self, id: ObjectId) {
@@ -185,12 +175,14 @@ impl Engine {
 
     async fn obtain(self: &Arc<Self>, pin: &Pin, key: &PinKey, for_build: bool) -> Result<Obtained, ObtainError> {
         let cancelled = || ObtainError::Cancelled { pin: pin.to_string() };
-        let cancel = &self.session.cancel;
-        if cancel.is_cancelled() && !self.is_choosing_on() {
+        if self.cancel().is_cancelled() {
             return Err(cancelled());
         }
         let (selection, published) = self.select(pin, key).await?;
-        if cancel.is_cancelled() {
+        if !for_build && let Some(course) = Course::current() {
+            course.looked_up();
+        }
+        if self.cancel().is_cancelled() {
             return Err(cancelled());
         }
         if let Some(reason) = &selection.yanked {
@@ -297,6 +289,7 @@ impl Engine {
     pub(crate) async fn lock(self: &Arc<Self>, pin: &Pin, key: &str) -> Result<KeyLock, ObtainError> {
         let (engine, key) = (Arc::clone(self), key.to_owned());
         let waiting_for = pin.to_string();
+        let cancel = self.cancel();
         let work = tokio::task::spawn_blocking(move || {
             engine.session.store.lock(&key, &mut |owner| {
                 engine.session.report(Event::Waiting {
@@ -309,7 +302,7 @@ impl Engine {
                 Ok(lock) => lock.map_err(store_error(pin)),
                 Err(_) => Err(ObtainError::Worker { pin: pin.to_string() }),
             },
-            () = self.session.cancel.cancelled() => Err(ObtainError::Cancelled { pin: pin.to_string() }),
+            () = cancel.cancelled() => Err(ObtainError::Cancelled { pin: pin.to_string() }),
         }
     }
 
@@ -319,7 +312,10 @@ impl Engine {
     /// The store's.
     pub(crate) async fn publish(&self, pin: &Pin, objects: Vec<NewObject>) -> Result<Vec<Object>, ObtainError> {
         let _running = self.work.begin(Activity::Publish);
-        self.publisher.publish(pin, objects).await
+        let sources: Vec<String> = objects.iter().filter_map(source_name).collect();
+        let published = self.publisher.publish(pin, objects).await?;
+        sources.iter().for_each(|file_name| self.unfinished.end(file_name));
+        Ok(published)
     }
 
     pub(crate) async fn client(&self, pin: &Pin) -> Result<&IndexClient, ObtainError> {
@@ -431,11 +427,12 @@ impl Engine {
         let tree = self.session.store.new_tree().map_err(store_error(pin))?;
         let path = EntryPath::parse(&file.file_name)
             .map_err(|source| ObtainError::FileName { pin: pin.to_string(), source })?;
-        let mut sink = super::sink::TreeSink::new(&tree, &path, &self.session, &file.file_name);
+        let mut sink = super::sink::TreeSink::new(&tree, &path, self, &file.file_name);
         let running = self.work.begin(Activity::Download);
+        let cancel = self.cancel();
         let sha256 = tokio::select! {
             result = client.download(file, expected, &mut sink) => result.map_err(failed)?,
-            () = self.session.cancel.cancelled() => return Err(ObtainError::Cancelled { pin: pin.to_string() }),
+            () = cancel.cancelled() => return Err(ObtainError::Cancelled { pin: pin.to_string() }),
         };
         sink.finish().map_err(store_error(pin))?;
         drop(running);

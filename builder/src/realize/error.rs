@@ -7,6 +7,7 @@ use pip_accel_schema::manifest::ParseEntryPathError;
 use pip_accel_schema::wheel::ParseWheelFileNameError;
 use pip_accel_store::StoreError;
 
+use super::engine::Engine;
 use crate::build::BuildFailure;
 use crate::environment::EnvironmentError;
 use crate::index::{ChoiceError, DownloadError, IndexError};
@@ -212,16 +213,42 @@ impl ObtainError {
     }
 }
 
+/// The store's disk after a failure, when what was half written is gone again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskNeed {
+    /// The store.
+    pub store: PathBuf,
+    /// Bytes that may still be written there, if the file system can be asked.
+    pub free_bytes: Option<u64>,
+    /// Bytes of the downloads that were begun and did not reach the store; what is unpacked of them comes on top.
+    pub downloads_bytes: u64,
+}
+
+impl DiskNeed {
+    /// What there is to say after a run of `engine`.
+    pub(crate) fn of(engine: &Engine) -> Self {
+        let store = &engine.session.store;
+        Self {
+            store: store.root().to_owned(),
+            free_bytes: store.disk().ok().map(|disk| disk.free_bytes),
+            downloads_bytes: engine.unfinished.bytes(),
+        }
+    }
+}
+
 /// Why an environment could not be realized; the old one is untouched.
 #[derive(Debug, thiserror::Error)]
 pub enum RealizeError {
-    /// Packages failed, in the order of the lock; those that were only cancelled come last.
+    /// Packages failed: those that could not be looked up first, then the others, each in the order of the lock; those
+    /// that were only cancelled come last. The first one does not depend on how fast anything was.
     #[error("{} of {packages} packages could not be had", .failures.len())]
     Packages {
         /// Packages of the lock.
         packages: usize,
         /// What failed.
         failures: Vec<ObtainError>,
+        /// What there is to say of the disk, should it be full.
+        disk: DiskNeed,
     },
     /// The store failed.
     #[error("the store failed")]

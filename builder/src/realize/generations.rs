@@ -10,12 +10,15 @@ use std::sync::Arc;
 use pip_accel_schema::environment::EnvironmentManifest;
 use pip_accel_schema::generation::{Generation, GenerationPackage, Generations};
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{Root, RootKind, Store, StoreError, checkpoint};
+use pip_accel_store::{Root, RootChange, RootKind, Store, StoreError, checkpoint};
 
 use super::engine::{How, Obtained};
 use super::error::RealizeError;
+use super::interrupt::Interrupts;
 use super::link::{Linker, link};
-use super::{RealizeReport, RealizeRequest, take_turn};
+use super::turn::Waiter;
+use super::{RealizeReport, RealizeRequest};
+use crate::cancel::CancelToken;
 use crate::environment::{self, EnvironmentError, PackageTree, direct_url_of, read_generations, write_generations};
 use crate::event::Event;
 use crate::python::interpreter::PythonInstallation;
@@ -214,7 +217,10 @@ pub fn rollback(
     report: &dyn Fn(Event),
 ) -> Result<RollbackReport, RollbackError> {
     let destination = &request.destination;
-    let _turn = take_turn(store, destination, report)?;
+    let cancel = CancelToken::of(store);
+    let _interrupts = Interrupts::start(&cancel).map_err(RealizeError::Runtime)?;
+    let waiter = Waiter { store, cancel: &cancel, destination, report };
+    let _turns = (waiter.take_turn()?, waiter.take_place()?);
     if environment::read_manifest(destination)?.is_none() {
         return Err(RollbackError::NoEnvironment(destination.clone()));
     }
@@ -242,7 +248,7 @@ pub fn rollback(
         generations: request.generations,
         question: None,
     };
-    let linker = Linker { store, lease: &lease, python, cancel: None };
+    let linker = Linker { store, lease: &lease, python, cancel: Some(&cancel) };
     let realized = link(&linker, &realize, (generation.request, Step::BackTo(generation.number)), &obtained)?;
     Ok(RollbackReport { from: generations.current, to: generation.number, realized })
 }
@@ -254,66 +260,112 @@ pub struct Expired {
     pub environment: PathBuf,
     /// The generations' numbers.
     pub numbers: Vec<u32>,
+    /// What its root keeps then.
+    #[serde(skip)]
+    pub root: RootChange,
 }
 
-/// Lets go of generations that were replaced at least `age` seconds ago, in all environments that are roots of `store`;
-/// `dry_run`: only tells. An environment that can't be read or written keeps what it has.
+/// Which generations are let go; never those that stand somewhere now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Those that were replaced at least so many seconds ago.
+    Age(u64),
+    /// So many of all environments together, those first that were replaced first.
+    Oldest(usize),
+}
+
+/// Lets go of generations of the environments that are roots of `store`; `dry_run`: only tells. An environment that can't
+/// be read or written keeps what it has.
 #[must_use]
-pub fn expire(store: &Arc<Store>, age: u64, dry_run: bool) -> Vec<Expired> {
+pub fn expire(store: &Arc<Store>, expiry: Expiry, dry_run: bool) -> Vec<Expired> {
     let Ok(roots) = store.roots() else { return Vec::new() };
-    let environments = roots.into_iter().filter(|root| root.kind == RootKind::Environment);
-    let expire = |root: Root| match expire_in(store, &root, age, dry_run) {
-        Ok(expired) => expired,
-        Err(error) => {
-            tracing::debug!(%error, root = root.name, "its generations stay");
-            None
+    let environments: Vec<Root> = roots.into_iter().filter(|root| root.kind == RootKind::Environment).collect();
+    let oldest: BTreeSet<(i64, String, u32)> = match expiry {
+        Expiry::Age(_) => BTreeSet::new(),
+        Expiry::Oldest(count) => {
+            environments.iter().flat_map(listed).collect::<BTreeSet<_>>().into_iter().take(count).collect()
         }
     };
-    environments.filter_map(expire).collect()
+    let expire = |root: Root| {
+        let goes = |generation: &Generation| match expiry {
+            Expiry::Age(age) => {
+                generation.replaced_at <= store.now().saturating_sub(i64::try_from(age).unwrap_or(i64::MAX))
+            }
+            Expiry::Oldest(_) => oldest.contains(&(generation.replaced_at, root.name.clone(), generation.number)),
+        };
+        match expire_in(store, &root, &goes, dry_run) {
+            Ok(expired) => expired,
+            Err(error) => {
+                tracing::debug!(%error, root = root.name, "its generations stay");
+                None
+            }
+        }
+    };
+    environments.into_iter().filter_map(expire).collect()
 }
 
-fn expire_in(store: &Arc<Store>, root: &Root, age: u64, dry_run: bool) -> Result<Option<Expired>, RollbackError> {
+/// The generations that an environment keeps: when each was replaced, whose it is, and its number.
+fn listed(root: &Root) -> Vec<(i64, String, u32)> {
+    let Ok(generations) = read_generations(&root.location) else { return Vec::new() };
+    let kept = generations.kept.iter();
+    kept.map(|generation| (generation.replaced_at, root.name.clone(), generation.number)).collect()
+}
+
+fn expire_in(
+    store: &Arc<Store>,
+    root: &Root,
+    goes: &dyn Fn(&Generation) -> bool,
+    dry_run: bool,
+) -> Result<Option<Expired>, RollbackError> {
     let place = &root.location;
-    let limit = store.now().saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
-    let is_old = |generation: &Generation| generation.replaced_at <= limit;
-    let has_old = |generations: &Generations| generations.kept.iter().any(is_old);
     let generations = read_generations(place)?;
-    if !has_old(&generations) && (dry_run || needs_only(store, root, &generations)?.is_none()) {
+    let has_old = generations.kept.iter().any(goes);
+    if !has_old && (dry_run || needs_only(store, root, &generations)?.is_none()) {
         return Ok(None);
     }
-    let _turn = if dry_run { None } else { Some(take_turn(store, place, &|_| {})?) };
+    let cancel = CancelToken::of(store);
+    let waiter = Waiter { store, cancel: &cancel, destination: place, report: &|_| {} };
+    let _turns = if dry_run { None } else { Some((waiter.take_turn()?, waiter.take_place()?)) };
     let mut generations = read_generations(place)?;
-    let old = generations.kept.iter().filter(|generation| is_old(generation));
-    let expired = Expired { environment: place.clone(), numbers: old.map(|generation| generation.number).collect() };
-    let expired = Some(expired).filter(|expired| !expired.numbers.is_empty());
-    if dry_run {
-        return Ok(expired);
+    let old = generations.kept.iter().filter(|generation| goes(generation));
+    let numbers: Vec<u32> = old.map(|generation| generation.number).collect();
+    let has_old = !numbers.is_empty();
+    generations.kept.retain(|generation| !goes(generation));
+    let Some(objects) = needs(store, root, &generations)? else { return Ok(None) };
+    if !dry_run {
+        if has_old {
+            // The list first: what it names is in the store, whatever happens in between.
+            write_generations(place, &generations)?;
+            checkpoint("generations-written");
+        }
+        if !store.root_holds(root.kind, &root.name, &objects)? {
+            let (kind, name, location) = (root.kind, root.name.clone(), root.location.clone());
+            store.put_root(pip_accel_store::NewRoot { kind, name, location }, &objects)?;
+        }
     }
-    if expired.is_some() {
-        generations.kept.retain(|generation| !is_old(generation));
-        // The list first: what it names is in the store, whatever happens in between.
-        write_generations(place, &generations)?;
-        checkpoint("generations-written");
-    }
-    if let Some(ids) = needs_only(store, root, &generations)? {
-        let (kind, name, location) = (root.kind, root.name.clone(), root.location.clone());
-        store.put_root(pip_accel_store::NewRoot { kind, name, location }, &ids)?;
-    }
-    Ok(expired)
+    let root = RootChange { kind: root.kind, name: root.name.clone(), objects };
+    Ok(has_old.then(|| Expired { environment: place.clone(), numbers, root }))
 }
 
 /// What the environment of `root` and its `generations` need of the store, if the root holds something else: generations
-/// were let go, now or by a process that was killed before it came to the root.
+/// were let go by a process that was killed before it came to the root.
 fn needs_only(
     store: &Arc<Store>,
     root: &Root,
     generations: &Generations,
 ) -> Result<Option<Vec<ObjectId>>, RollbackError> {
+    let Some(ids) = needs(store, root, generations)? else { return Ok(None) };
+    let holds = store.root_holds(root.kind, &root.name, &ids)?;
+    Ok((!holds).then_some(ids))
+}
+
+/// What the environment of `root` and its `generations` need of the store, as far as that has it; `None` when there is no
+/// environment.
+fn needs(store: &Arc<Store>, root: &Root, generations: &Generations) -> Result<Option<Vec<ObjectId>>, RollbackError> {
     let Some(manifest) = environment::read_manifest(&root.location)? else { return Ok(None) };
     let mut ids: Vec<ObjectId> = manifest.packages.iter().map(|package| package.object).collect();
     ids.extend(objects_of(generations));
     let missing: BTreeSet<ObjectId> = store.missing(&ids)?.into_iter().collect();
     ids.retain(|id| !missing.contains(id));
-    let holds = store.root_holds(root.kind, &root.name, &ids)?;
-    Ok((!holds).then_some(ids))
+    Ok(Some(ids))
 }

@@ -2,7 +2,7 @@
 //!
 //! 1. `plan`: the pins that apply to the interpreter, and which of their trees the store has. This is all a warm
 //!    run does, without a thread or a socket.
-//! 2. `engine`: fetches and builds what is missing, in parallel; the first failure stops the rest.
+//! 2. `engine`: fetches and builds what is missing, in parallel; a failure stops what could not come before it.
 //! 3. The environment is made beside the old one and swapped in; then it is a root.
 //!
 //! The session's lease covers every object from the moment it is looked at until the root is registered, so a
@@ -10,6 +10,7 @@
 
 pub mod again;
 pub mod bundle;
+pub(crate) mod course;
 pub mod detach;
 pub mod engine;
 pub mod error;
@@ -27,9 +28,11 @@ mod room;
 pub(crate) mod schedule;
 mod select;
 mod sink;
+mod turn;
+mod unfinished;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,7 +41,7 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::environment::{Clash, LinkMode, PackageLink};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{Access, KeyLock, Store, StoreError};
+use pip_accel_store::{Access, StoreError};
 
 pub use fetch::{FetchReport, fetch};
 pub use keep::{PinError, PinReport, pin_lock, pin_name};
@@ -51,12 +54,14 @@ use crate::event::Event;
 use crate::lock::LoadedLock;
 use crate::python::interpreter::{self, PythonInstallation};
 use crate::session::Session;
+use course::{Course, in_order, stop_others};
 use engine::{Engine, How, Obtained, Purpose};
-use error::{ObtainError, RealizeError};
+use error::{DiskNeed, ObtainError, RealizeError};
 use generations::Step;
-use interrupt::Listener;
-use link::{Linker, environment_root, link, replace, without_links};
+pub use interrupt::{Interruptible, Interrupts};
+use link::{Linker, environment_root, link, replace};
 use profile::Phases;
+use turn::Waiter;
 
 /// What the user asks for besides the lock.
 #[derive(Debug, Clone)]
@@ -141,8 +146,10 @@ pub fn realize(
     let digest = request_digest(session, lock, request);
     // Two runs for one place take turns: the root must be that of the environment which stands there in the end.
     let is_read_only = session.store.access() == Access::ReadOnly;
-    let take_turn = || take_turn(&session.store, &request.destination, &|event| session.report(event));
-    let _turn = if is_read_only { None } else { Some(take_turn()?) };
+    let report = |event| session.report(event);
+    let destination = &request.destination;
+    let waiter = Waiter { store: &session.store, cancel: &session.cancel, destination, report: &report };
+    let _turn = if is_read_only { None } else { Some(waiter.take_turn()?) };
     if let Some(mut report) = already_there(session, &digest, request)? {
         report.phases.plan = started.elapsed();
         return Ok(report);
@@ -153,7 +160,7 @@ pub fn realize(
         return Err(StoreError::ReadOnly { root, action: "keep what an environment needs" }.into());
     }
     // Until here a signal ends the process, which has nothing to put in order yet.
-    let _interrupts = Listener::start(&session.cancel).map_err(RealizeError::Runtime)?;
+    let _interrupts = Interrupts::start(&session.cancel).map_err(RealizeError::Runtime)?;
     // Before anything is fetched or built for a place that can't be had.
     environment::check_place(&request.destination, replace(request)).map_err(RealizeError::Environment)?;
     let plan = Plan::make(session, lock)?;
@@ -168,6 +175,7 @@ pub fn realize(
     session.report(Event::Linking { packages: obtained.len() });
     let direct_urls = plan.packages.iter().map(direct_url).collect::<Vec<_>>();
     let obtained: Vec<_> = obtained.into_iter().zip(direct_urls).collect();
+    let _place = waiter.take_place()?;
     let mut report = link(&Linker::of(session), request, (digest, Step::Forward), &obtained)?;
     report.phases = Phases {
         plan: planned.duration_since(started),
@@ -176,15 +184,6 @@ pub fn realize(
         work: if report.from_store == report.packages { Vec::new() } else { engine.work.sums() },
     };
     Ok(report)
-}
-
-/// Waits until no other process works on the environment at `destination`, by whatever path it names it.
-fn take_turn(store: &Store, destination: &Path, report: &dyn Fn(Event)) -> Result<KeyLock, StoreError> {
-    let place = without_links(destination);
-    store.lock(&format!("environment {}", place.display()), &mut |owner| {
-        let what = format!("{}, held by process {} ({})", destination.display(), owner.pid, owner.command);
-        report(Event::Waiting { what });
-    })
 }
 
 /// What a realized environment would take, without doing it.
@@ -267,7 +266,7 @@ pub(crate) fn run<T>(session: &Session, work: impl Future<Output = T>) -> Result
         .enable_all()
         .build()
         .map_err(RealizeError::Runtime)?;
-    let _interrupts = Listener::start(&session.cancel).map_err(RealizeError::Runtime)?;
+    let _interrupts = Interrupts::start(&session.cancel).map_err(RealizeError::Runtime)?;
     session.report_gone();
     let result = runtime.block_on(work);
     session.report_gone();
@@ -276,57 +275,74 @@ pub(crate) fn run<T>(session: &Session, work: impl Future<Output = T>) -> Result
     Ok(result)
 }
 
+/// What became of each package of a plan; nothing when its task died.
+type Results = Vec<Option<Result<Obtained, ObtainError>>>;
+
 async fn obtain_missing(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {
-    let mut results: Vec<Option<Result<Obtained, ObtainError>>> = Vec::new();
+    let courses: Vec<Course> = plan.packages.iter().map(|_| Course::default()).collect();
+    let mut results: Results = Vec::new();
     let mut work = tokio::task::JoinSet::new();
-    for (position, package) in plan.packages.iter().enumerate() {
+    for (position, (package, course)) in plan.packages.iter().zip(&courses).enumerate() {
         let present = package.object.clone().map(|object| Ok(Obtained { object, how: How::Store }));
         if present.is_none() {
             let (engine, pin) = (Arc::clone(engine), package.pin.clone());
-            work.spawn(async move { (position, engine.tree(&pin, None).await) });
+            work.spawn(course.clone().follow(async move { (position, engine.tree(&pin, None).await) }));
         }
         results.push(present);
     }
-    while let Some(joined) = work.join_next().await {
-        let Ok((position, result)) = joined else {
-            // A task that panicked; its package stays without result and is named below.
-            engine.session.cancel.cancel();
-            continue;
-        };
-        match &result {
-            Ok(Obtained { object, .. }) => {
-                engine.session.report(Event::Stored { name: object.name.clone(), version: object.version.clone() })
+    let stop_all = || courses.iter().for_each(Course::stop);
+    let interrupted = engine.session.cancel.cancelled();
+    let mut interrupted = std::pin::pin!(interrupted);
+    let mut listens = true;
+    loop {
+        let joined = tokio::select! {
+            joined = work.join_next() => joined,
+            () = &mut interrupted, if listens => {
+                listens = false;
+                stop_all();
+                continue;
             }
-            // The rest is stopped: nothing of it can lead to an environment any more.
-            Err(error) => engine.stop(error),
+        };
+        match joined {
+            None => break,
+            Some(Ok((position, result))) => {
+                match &result {
+                    Ok(Obtained { object, .. }) => engine
+                        .session
+                        .report(Event::Stored { name: object.name.clone(), version: object.version.clone() }),
+                    Err(failure) => stop_others(&courses, position, failure),
+                }
+                results[position] = Some(result);
+            }
+            // A task that panicked; its package stays without result and is named below.
+            Some(Err(_)) => stop_all(),
         }
-        results[position] = Some(result);
     }
-    collect(engine, plan, results)
+    collect(engine, plan, (results, &courses))
 }
 
 fn collect(
     engine: &Engine,
     plan: &Plan,
-    results: Vec<Option<Result<Obtained, ObtainError>>>,
+    (results, courses): (Results, &[Course]),
 ) -> Result<Vec<Obtained>, RealizeError> {
     if engine.session.cancel.is_interrupted() {
         return Err(RealizeError::Interrupted);
     }
     let mut obtained = Vec::with_capacity(results.len());
     let mut failures = Vec::new();
-    for (result, package) in results.into_iter().zip(&plan.packages) {
+    for ((result, package), course) in results.into_iter().zip(&plan.packages).zip(courses) {
         match result {
             Some(Ok(tree)) => obtained.push(tree),
-            Some(Err(error)) => failures.push(error),
-            None => failures.push(ObtainError::Worker { pin: package.pin.to_string() }),
+            Some(Err(error)) => failures.push((!course.is_looked_up(), error)),
+            None => failures.push((false, ObtainError::Worker { pin: package.pin.to_string() })),
         }
     }
     if failures.is_empty() {
         return Ok(obtained);
     }
-    failures.sort_by_key(ObtainError::is_cancelled);
-    Err(RealizeError::Packages { packages: plan.packages.len(), failures })
+    let failures = in_order(failures);
+    Err(RealizeError::Packages { packages: plan.packages.len(), failures, disk: DiskNeed::of(engine) })
 }
 
 /// What an environment needs to know of the interpreter.

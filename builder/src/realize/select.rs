@@ -1,7 +1,6 @@
 //! Which file a pin means: remembered, else chosen from what the indexes list, else (offline) from the store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::manifest::Provenance;
@@ -13,9 +12,6 @@ use super::pin::{ChosenKind, DirectFile, Pin, PinKey, Selection};
 use super::profile::Activity;
 use crate::index::{self, ChoiceRequest, DownloadError, FileOrigin, PublishedFile, choose};
 use crate::session::Session;
-
-/// How long a run that has failed already waits for what else an index has to say.
-const LOOK_UP_MAX: Duration = Duration::from_secs(3);
 
 /// Namespace of the remembered selections.
 pub(super) const MEMO: &str = "selection/1";
@@ -131,14 +127,10 @@ impl Engine {
         }
         let client = self.client(pin).await?;
         let _running = self.work.begin(Activity::Index);
-        let cancelled = || ObtainError::Cancelled { pin: pin.to_string() };
-        let mut asked = std::pin::pin!(client.project_files(&pin.name));
+        let cancel = self.cancel();
         let files = tokio::select! {
-            files = &mut asked => files,
-            () = self.session.cancel.cancelled() => match self.is_choosing_on() {
-                true => tokio::time::timeout(LOOK_UP_MAX, asked).await.map_err(|_| cancelled())?,
-                false => return Err(cancelled()),
-            },
+            files = client.project_files(&pin.name) => files,
+            () = cancel.cancelled() => return Err(ObtainError::Cancelled { pin: pin.to_string() }),
         };
         files.map_err(|source| ObtainError::Index { pin: pin.to_string(), source: Arc::new(source) })
     }

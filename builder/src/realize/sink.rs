@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use pip_accel_schema::manifest::EntryPath;
 use pip_accel_store::{StagedFile, StoreError, TreeWriter};
 
+use super::engine::Engine;
 use crate::event::Event;
 use crate::index::DownloadSink;
-use crate::session::Session;
 
 /// Bytes between two progress events of one download.
 const PROGRESS_STEP_BYTES: u64 = 256 << 10;
@@ -15,15 +15,15 @@ const PROGRESS_STEP_BYTES: u64 = 256 << 10;
 pub(crate) struct TreeSink<'a> {
     tree: &'a TreeWriter,
     path: &'a EntryPath,
-    session: &'a Session,
+    engine: &'a Engine,
     file_name: &'a str,
     file: Option<StagedFile<'a>>,
     unreported: u64,
 }
 
 impl<'a> TreeSink<'a> {
-    pub(crate) fn new(tree: &'a TreeWriter, path: &'a EntryPath, session: &'a Session, file_name: &'a str) -> Self {
-        Self { tree, path, session, file_name, file: None, unreported: 0 }
+    pub(crate) fn new(tree: &'a TreeWriter, path: &'a EntryPath, engine: &'a Engine, file_name: &'a str) -> Self {
+        Self { tree, path, engine, file_name, file: None, unreported: 0 }
     }
 
     fn file(&mut self) -> io::Result<&mut StagedFile<'a>> {
@@ -53,7 +53,8 @@ fn into_io(error: StoreError) -> io::Error {
 
 impl DownloadSink for TreeSink<'_> {
     fn start(&mut self, total: Option<u64>) {
-        self.session.report(Event::FetchStarted { file_name: self.file_name.to_owned(), size_bytes: total });
+        self.engine.unfinished.begin(self.file_name, total.unwrap_or(0));
+        self.engine.session.report(Event::FetchStarted { file_name: self.file_name.to_owned(), size_bytes: total });
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -61,7 +62,7 @@ impl DownloadSink for TreeSink<'_> {
         self.unreported += bytes.len() as u64;
         if self.unreported >= PROGRESS_STEP_BYTES {
             let bytes = std::mem::take(&mut self.unreported);
-            self.session.report(Event::FetchProgress { file_name: self.file_name.to_owned(), bytes });
+            self.engine.session.report(Event::FetchProgress { file_name: self.file_name.to_owned(), bytes });
         }
         Ok(())
     }

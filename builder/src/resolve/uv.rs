@@ -134,7 +134,7 @@ impl Job<'_> {
             .map_err(|source| ObtainError::NoSandbox { pin: request.pin.to_string(), source: Arc::new(source) })?;
         let _permit = engine.permits.acquire(Place::Sandbox).await;
         let outcome = confinement
-            .run(&spec, &mut last_lines, session.cancel.signal())
+            .run(&spec, &mut last_lines, engine.cancel().signal())
             .await
             .map_err(|source| Confinement::failure(session, request.pin, self.without_secrets(source)))?;
         match outcome.status {

@@ -222,7 +222,7 @@ fn deadline(since: Instant, limit: Duration) -> Instant {
 }
 
 /// bwrap reports the command's end as a shell does.
-fn status_of(code: i32) -> SandboxStatus {
+pub(super) fn status_of(code: i32) -> SandboxStatus {
     match code {
         129..=192 => SandboxStatus::Signalled { signal: code - 128 },
         code => SandboxStatus::Exited { code },

@@ -33,6 +33,7 @@ mod ownership;
 mod plumbing;
 pub mod seccomp;
 pub mod spec;
+mod supervisor;
 mod unconfined;
 mod watch;
 
@@ -49,4 +50,5 @@ pub(crate) use output::printable;
 pub use output::{LastLines, OutputSink};
 pub use ownership::OwnershipError;
 pub use spec::{Bind, INNER_ID, Limits, Network, SANDBOX_POLICY, SandboxSpec, SpecError, Tmpfs, default_limits};
+pub use supervisor::{SUPERVISE, supervise};
 pub(crate) use unconfined::run_unconfined;

@@ -1,6 +1,6 @@
 //! `--no-sandbox`: the command of a [`SandboxSpec`] as the user, with nothing hidden. The environment list, the
-//! limits on time and output are the same as with a sandbox, and so is that nothing of it is alive afterwards; nothing
-//! else is.
+//! limits on time and output are the same as with a sandbox, and so is that nothing of it is alive afterwards (see
+//! [`super::supervisor`]); nothing else is.
 
 use std::fs;
 use std::io;
@@ -9,19 +9,22 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
-use super::child::{Log, watch};
+use super::child::{Log, status_of, watch};
+use super::supervisor::SUPERVISE;
 use super::watch::Watched;
 use super::{CancelSignal, OutputSink, SandboxError, SandboxOutcome, SandboxSpec, SandboxStatus};
 
 /// How often the processes of the machine are looked through for those of a run: each round must find one that a process
 /// of the round before had started just then. A program that is faster than that many kills is left to the user.
 const ROUNDS_MAX: usize = 100;
+
+/// The program that runs, also when its file was replaced or deleted meanwhile.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// Runs `spec` without isolation; returns when nothing of it is alive that can be known to be of it.
 ///
@@ -35,6 +38,7 @@ pub(crate) async fn run_unconfined(
     let started = Instant::now();
     let (writer, reader) = pipe::pipe().map_err(unstarted)?;
     let mut running = Running::start(spec, writer)?;
+    // The supervisor ends when the command has and all that it started.
     let process = Watched::open(running.child.id()).map_err(unstarted)?;
     let mut log = Log::new(reader, spec.limits.log_bytes);
     let stop = watch(&process, &mut log, &spec.limits, started, (sink, cancel)).await;
@@ -49,9 +53,10 @@ fn unstarted(source: io::Error) -> SandboxError {
     SandboxError::Supervise { what: "the command without a sandbox", source }
 }
 
+/// The supervisor says how the command ended as bwrap does.
 fn ended(status: ExitStatus) -> SandboxStatus {
     match (status.code(), status.signal()) {
-        (Some(code), _) => SandboxStatus::Exited { code },
+        (Some(code), _) => status_of(code),
         (None, signal) => SandboxStatus::Signalled { signal: signal.unwrap_or_default() },
     }
 }
@@ -69,14 +74,14 @@ impl Running {
         let writer = output.into_blocking_fd().map_err(unstarted)?;
         let second = writer.try_clone().map_err(unstarted)?;
         let invalid = || unstarted(io::ErrorKind::InvalidInput.into());
-        let (program, arguments) = spec.argv.split_first().ok_or_else(invalid)?;
         let private = spec.working_directory.parent().filter(|folder| folder.parent().is_some()).ok_or_else(invalid)?;
-        let child = Command::new(program)
-            .args(arguments)
+        let child = Command::new(THIS_PROGRAM)
+            .arg(SUPERVISE)
+            .args(&spec.argv)
             .env_clear()
             .envs(spec.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&spec.working_directory)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::from(writer))
             .stderr(Stdio::from(second))
             .process_group(0)
@@ -85,18 +90,13 @@ impl Running {
         Ok(Self { child, private: private.to_owned(), status: None })
     }
 
-    /// Ends the command's group, then daemons that left it (`setsid`), until none is found.
+    /// Lets the supervisor end what runs, and waits until it has. Then processes that left it, which takes a build that
+    /// killed its supervisor, are looked for until none is found.
     fn end(&mut self) -> io::Result<ExitStatus> {
         if let Some(status) = self.status {
             return Ok(status);
         }
-        // Not waited for yet: its number still names its group.
-        if let Ok(group) = i32::try_from(self.child.id())
-            && let Err(error) = killpg(Pid::from_raw(group), Signal::SIGKILL)
-            && error != Errno::ESRCH
-        {
-            tracing::warn!(%error, "the processes of a build could not be ended");
-        }
+        drop(self.child.stdin.take());
         let status = self.child.wait()?;
         self.status = Some(status);
         for _ in 0..ROUNDS_MAX {

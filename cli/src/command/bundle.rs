@@ -16,7 +16,7 @@ use super::session::{Opened, load_lock};
 use crate::args::BundleArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
-use crate::ui::{bytes, seconds};
+use crate::ui::{bytes, counted, seconds};
 
 /// Bytes that tell a bundle from a lock: the first block of a tar.
 const START_BYTES: u64 = 512;
@@ -39,11 +39,12 @@ pub(super) fn run(context: &Context<'_>, args: &BundleArgs) -> Result<Exit, Fail
     };
     let compressed = args.output.extension().is_some_and(|extension| extension == "zst");
     let output = match to_stdout {
-        true => BundleOutput::standard_output(),
-        false => BundleOutput::file(&context.host.absolute(&args.output))?,
+        true => BundleOutput::standard_output(opened.session.store.interrupt())?,
+        false => BundleOutput::file(&context.host.absolute(&args.output), opened.session.store.interrupt())?,
     };
     let options = BundleOptions { sources: args.sources, compressed, base };
-    let made = bundle::bundle(&opened.session, &lock, options, output);
+    let make = || Ok(bundle::bundle(&opened.session, &lock, options, output)?);
+    let made = context.interruptible(&opened.session.store, make);
     opened.progress.finish();
     let report = made?;
     if context.ui.json {
@@ -60,8 +61,8 @@ pub(super) fn run(context: &Context<'_>, args: &BundleArgs) -> Result<Exit, Fail
     }
     let base = if report.base == 0 { String::new() } else { format!(", {} left out", report.base) };
     context.ui.note(&format!(
-        "{} objects{base}, {}, in {}",
-        report.objects,
+        "{}{base}, {}, in {}",
+        counted(report.objects, "object"),
         bytes(report.bytes),
         seconds(started.elapsed())
     ));

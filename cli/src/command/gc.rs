@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pip_accel_builder::realize::generations::{Expired, expire};
+use pip_accel_builder::realize::generations::{Expired, Expiry, expire};
 use pip_accel_store::{
     Access, DeadObject, DeadReason, DeadRoot, DeadRootReason, GcLimits, GcPlan, GcPolicy, GcReport, KeptReason,
-    KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, Store, UsersKept,
+    KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, RootChange, Store, UsersKept,
 };
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::args::GcArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::settings::{KEYS, Origin, Settings, Value, parse_size};
-use crate::ui::{bytes, seconds};
+use crate::ui::{bytes, counted, number_of, seconds};
 
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Failure> {
@@ -39,24 +39,78 @@ pub(super) fn run(context: &Context<'_>, args: &GcArgs) -> Result<Exit, Failure>
     policy.limits.max_freed_bytes = args.max_freed.as_deref().map(size).transpose()?;
     if args.dry_run {
         let store = context.open(&settings, Access::ReadOnly)?;
-        let expired = expired(&store, &policy, true);
-        show_plan(context, &store.gc_plan(&policy)?, &expired);
+        let (plan, expired) = plan(&store, &policy)?;
+        show_plan(context, &plan, &expired);
         return Ok(Exit::Done);
     }
     let store = context.open(&settings, Access::ReadWrite)?;
-    let expired = expired(&store, &policy, false);
-    let report = store.gc_apply(&policy, &mut |_| {})?;
+    let (report, expired) = context.interruptible(&store, || collect(&store, &policy))?;
     show_report(context, &report, &expired);
     foreign(&report, store.root())
 }
 
-/// Earlier generations of environments that are older than what the policy spares: they are let go first.
-fn expired(store: &Arc<Store>, policy: &GcPolicy, dry_run: bool) -> Vec<Expired> {
-    policy.older_than_seconds.map(|age| expire(store, age, dry_run)).unwrap_or_default()
+/// Lets go of generations that are older than what the policy spares, and collects. Where a limit of size is not met by
+/// that, earlier generations are let go as well, the oldest first, until it is or there are none.
+fn collect(store: &Arc<Store>, policy: &GcPolicy) -> Result<(GcReport, Vec<Expired>), Failure> {
+    let mut expired = policy.older_than_seconds.map(|age| expire(store, Expiry::Age(age), false)).unwrap_or_default();
+    let mut report = store.gc_apply(policy, &mut |_| {})?;
+    while store.gc_missing(policy)? > 0 {
+        let max_freed_bytes = policy.limits.max_freed_bytes.map(|max| max.saturating_sub(report.freed_bytes));
+        if max_freed_bytes == Some(0) || report.spared_count > 0 {
+            break;
+        }
+        let more = expire(store, Expiry::Oldest(1), false);
+        if more.is_empty() {
+            break;
+        }
+        add(&mut expired, more);
+        let left = GcPolicy { limits: GcLimits { max_freed_bytes, ..policy.limits }, ..policy.clone() };
+        report.add(store.gc_apply(&left, &mut |_| {})?);
+    }
+    Ok((report, expired))
+}
+
+/// What [`collect`] would do, as far as sizes can be known before.
+fn plan(store: &Arc<Store>, policy: &GcPolicy) -> Result<(GcPlan, Vec<Expired>), Failure> {
+    let mut expired = policy.older_than_seconds.map(|age| expire(store, Expiry::Age(age), true)).unwrap_or_default();
+    let plan = |expired: &[Expired]| {
+        let changes: Vec<RootChange> = expired.iter().map(|expired| expired.root.clone()).collect();
+        store.gc_plan_after(policy, &changes)
+    };
+    let count = |expired: &[Expired]| expired.iter().map(|expired| expired.numbers.len()).sum::<usize>();
+    let missing = store.gc_missing(policy)?;
+    let mut planned = plan(&expired)?;
+    while planned.dead_bytes < missing && planned.spared_count == 0 {
+        if policy.limits.max_freed_bytes.is_some_and(|max| planned.dead_bytes >= max) {
+            break;
+        }
+        let before = count(&expired);
+        // Those that go by their age are the oldest, so that the list grows by one.
+        let more = expire(store, Expiry::Oldest(before + 1), true);
+        if count(&more) <= before {
+            break;
+        }
+        expired = more;
+        planned = plan(&expired)?;
+    }
+    Ok((planned, expired))
+}
+
+/// Adds to what was let go, each environment once.
+fn add(expired: &mut Vec<Expired>, more: Vec<Expired>) {
+    for one in more {
+        match expired.iter_mut().find(|known| known.environment == one.environment) {
+            Some(known) => {
+                known.numbers.extend(one.numbers);
+                known.root = one.root;
+            }
+            None => expired.push(one),
+        }
+    }
 }
 
 fn show_expired(context: &Context<'_>, expired: &[Expired], verb: &str) {
-    for Expired { environment, numbers } in expired {
+    for Expired { environment, numbers, .. } in expired {
         let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
         let noun = if numbers.len() == 1 { "generation" } else { "generations" };
         let (numbers, place) = (numbers.join(", "), environment.display());
@@ -102,7 +156,8 @@ fn show_plan(context: &Context<'_>, plan: &GcPlan, expired: &[Expired]) {
     let again = rebuilding(&plan.dead);
     let (count, size) = (plan.dead.len(), bytes(plan.dead_bytes));
     let spared = spared(plan.spared_count);
-    context.ui.note(&format!("would delete {count} objects of {size}{again}; {} stay{spared}", plan.live_count));
+    let stay = stay(plan.live_count);
+    context.ui.note(&format!("would delete {} of {size}{again}; {stay}{spared}", counted(count, "object")));
 }
 
 /// What making all of these again would cost.
@@ -130,8 +185,13 @@ fn rebuilding(dead: &[DeadObject]) -> String {
     if costs.is_empty() { String::new() } else { format!(" (to have them again: {})", costs.join(", ")) }
 }
 
+fn stay(count: u64) -> String {
+    format!("{count} {}", number_of(count, "stays", "stay"))
+}
+
 fn spared(count: u64) -> String {
-    if count == 0 { String::new() } else { format!(", {count} that nothing needs are spared") }
+    let are = number_of(count, "is", "are");
+    if count == 0 { String::new() } else { format!(", {count} that nothing needs {are} spared") }
 }
 
 /// What became of roots that are not where they were: nobody should have to guess why objects went or stayed.
@@ -215,5 +275,6 @@ fn show_report(context: &Context<'_>, report: &GcReport, expired: &[Expired]) {
     let again = rebuilding(&report.deleted);
     let (count, freed) = (report.deleted.len(), bytes(report.freed_bytes));
     let spared = spared(report.spared_count);
-    context.ui.note(&format!("deleted {count} objects{again}, {} stay{spared}, {freed} freed", report.live_count));
+    let stay = stay(report.live_count);
+    context.ui.note(&format!("deleted {}{again}, {stay}{spared}, {freed} freed", counted(count, "object")));
 }

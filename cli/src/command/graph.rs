@@ -17,7 +17,7 @@ use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::graph::{EdgeKind, Graph, Node, NodeKind, dot, svg};
 use crate::settings::Value;
-use crate::ui::bytes;
+use crate::ui::{bytes, counted};
 
 /// The environment that is drawn when none is named.
 const DEFAULT_VENV: &str = ".venv";
@@ -92,7 +92,7 @@ struct Drawing {
 fn draw(store: &Store, top: &Path, packages: Vec<Package>) -> Result<Graph, Failure> {
     let mut drawing = Drawing::default();
     let sizes = packages.iter().flatten().map(|object| object.size_bytes);
-    let detail = format!("{} packages, {}", packages.len(), bytes(sizes.fold(0, u64::saturating_add)));
+    let detail = format!("{}, {}", counted(packages.len(), "package"), bytes(sizes.fold(0, u64::saturating_add)));
     let label = top.display().to_string();
     drawing.graph.nodes.push(Node { kind: NodeKind::Top, label, detail, layer: 0 });
     for package in packages {

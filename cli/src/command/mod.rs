@@ -31,6 +31,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::CommandFactory;
+use pip_accel_builder::CancelToken;
+use pip_accel_builder::realize::Interrupts;
 use pip_accel_store::{Access, Clock, Durability, OpenError, OpenOptions, Protect, Store};
 
 use crate::args::{Cli, Command, GlobalArgs};
@@ -89,6 +91,18 @@ impl Context<'_> {
             Err(OpenError::NotWritable { .. }) => self.open(settings, Access::ReadOnly),
             opened => Ok(Arc::new(self.with_lower_stores(opened?, settings))),
         }
+    }
+
+    /// Does what takes long in `store`; `^C` and SIGTERM end it in order, and the process with code 130.
+    pub(crate) fn interruptible<T>(
+        &self,
+        store: &Store,
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let cancel = CancelToken::of(store);
+        let _interrupts = Interrupts::start(&cancel)
+            .map_err(|error| Failure::new(Exit::Error, format!("signals can't be heard: {error}")))?;
+        work().map_err(|failure| if cancel.is_interrupted() { failure.interrupted() } else { failure })
     }
 
     /// Where the time comes from.

@@ -15,6 +15,7 @@ use crate::args::roots::{PinArgs, RootsAction, RootsArgs};
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::settings::Value;
+use crate::ui::counted;
 
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &RootsArgs) -> Result<Exit, Failure> {
@@ -72,10 +73,10 @@ fn pin(context: &Context<'_>, args: &PinArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     context.ui.note(&format!(
-        "pin `{}` keeps {} packages, {} objects",
+        "pin `{}` keeps {}, {}",
         report.name,
-        report.packages,
-        report.objects.len()
+        counted(report.packages, "package"),
+        counted(report.objects.len(), "object")
     ));
     Ok(Exit::Done)
 }

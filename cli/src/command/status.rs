@@ -15,6 +15,7 @@ use crate::args::StatusArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::settings::Value;
+use crate::ui::counted;
 
 /// What the store has to do with the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,9 +177,9 @@ fn show(context: &Context<'_>, seen: &Seen<'_>, is_good: bool) {
     }
     let state = if is_good { "as realized" } else { "not as realized" };
     ui.note(&format!(
-        "{}: {} packages, Python {}, {state}",
+        "{}: {}, Python {}, {state}",
         destination.display(),
-        manifest.packages.len(),
+        counted(manifest.packages.len(), "package"),
         manifest.python_version
     ));
     if !is_good || *keeping == Keeping::Unkept {

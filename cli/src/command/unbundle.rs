@@ -1,11 +1,12 @@
 //! `unbundle`: what another machine packed, into this store.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
-use pip_accel_builder::realize::bundle;
+use pip_accel_builder::realize::{Interruptible, bundle};
 use pip_accel_store::Access;
 use serde_json::json;
 
@@ -13,23 +14,24 @@ use super::Context;
 use crate::args::UnbundleArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
-use crate::ui::seconds;
+use crate::ui::{counted, seconds};
 
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &UnbundleArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
     let settings = context.settings()?;
-    let input: Box<dyn Read> = if args.bundle == Path::new("-") {
-        Box::new(io::stdin())
+    let input = if args.bundle == Path::new("-") {
+        io::stdin().as_fd().try_clone_to_owned().map(File::from)
     } else {
-        let opened = File::open(context.host.absolute(&args.bundle));
-        Box::new(opened.map_err(|error| {
-            Failure::new(Exit::Usage, format!("`{}` can't be read: {error}", args.bundle.display()))
-                .hint("name the bundle: pip-accel unbundle FILE.tar")
-        })?)
+        File::open(context.host.absolute(&args.bundle))
     };
+    let input = input.map_err(|error| {
+        Failure::new(Exit::Usage, format!("`{}` can't be read: {error}", args.bundle.display()))
+            .hint("name the bundle: pip-accel unbundle FILE.tar")
+    })?;
     let store = context.open(&settings, Access::ReadWrite)?;
-    let report = bundle::unbundle(&store, input, args.pin.clone())?;
+    let input = Interruptible::new(input, store.interrupt());
+    let report = context.interruptible(&store, || Ok(bundle::unbundle(&store, input, args.pin.clone())?))?;
     let unbundled = &report.unbundled;
     if context.ui.json {
         context.ui.json(&json!({
@@ -45,8 +47,8 @@ pub(super) fn run(context: &Context<'_>, args: &UnbundleArgs) -> Result<Exit, Fa
     }
     context.ui.data(&format!("SHA-256 {}", unbundled.sha256));
     context.ui.note(&format!(
-        "{} objects for {}: {} new, {} in the store, kept by the pin `{}`, in {}",
-        unbundled.added + unbundled.present,
+        "{} for {}: {} new, {} in the store, kept by the pin `{}`, in {}",
+        counted(unbundled.added + unbundled.present, "object"),
         unbundled.manifest.interpreter.escape_debug(),
         unbundled.added,
         unbundled.present,

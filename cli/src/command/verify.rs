@@ -17,6 +17,7 @@ use crate::args::VerifyArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::settings::{Settings, parse_duration};
+use crate::ui::counted;
 
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> Result<Exit, Failure> {
@@ -39,7 +40,7 @@ pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> Result<Exit, Fail
         Ok(writable) if !args.quick => writable,
         _ => store,
     };
-    let inspection = store.inspect(&options)?;
+    let inspection = context.interruptible(&store, || Ok(store.inspect(&options)?))?;
     if context.ui.json {
         context.ui.json(&json!({
             "version": 1,
@@ -57,7 +58,7 @@ pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> Result<Exit, Fail
         context.ui.note("the store is whole");
         return Ok(Exit::Done);
     }
-    context.ui.error(&format!("{} damages found in {}", inspection.findings.len(), store.root().display()));
+    context.ui.error(&format!("{} found in {}", counted(inspection.findings.len(), "damage"), store.root().display()));
     context.ui.note("repair it: pip-accel verify --repair");
     Ok(Exit::StoreDamaged)
 }
@@ -118,7 +119,7 @@ fn repair(
             session.map_err(|failure| failure.message().to_owned())
         }),
     );
-    let report = store.repair(options, &mut remaker);
+    let report = context.interruptible(store, || Ok(store.repair(options, &mut remaker)?));
     progress.finish();
     let report = report?;
     if context.ui.json {
@@ -189,7 +190,7 @@ fn conclude(context: &Context<'_>, report: &RepairReport) -> Exit {
         return Exit::Done;
     }
     let repaired = report.findings.iter().filter(|repaired| repaired.action.is_repair()).count();
-    context.ui.note(&format!("{repaired} of {} damages repaired", report.findings.len()));
+    context.ui.note(&format!("{repaired} of {} repaired", counted(report.findings.len(), "damage")));
     if report.is_whole() {
         return Exit::Done;
     }
@@ -231,5 +232,9 @@ fn show_rebuild(context: &Context<'_>, report: &RebuildReport) {
     if let Some(kept) = &report.kept {
         context.ui.note(&format!("the old database is kept as `{}`", kept.display()));
     }
-    context.ui.note(&format!("{} objects and {} roots are registered again", report.objects, report.roots));
+    context.ui.note(&format!(
+        "{} and {} are registered again",
+        counted(report.objects, "object"),
+        counted(report.roots, "root")
+    ));
 }

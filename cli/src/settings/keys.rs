@@ -12,10 +12,12 @@ pub(crate) enum Kind {
     Text,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// A whole number.
-    Number,
-    /// A time: seconds, or a number with `s`, `m`, `h` or `d`.
+    /// A whole number from this one to the other one.
+    Number(u64, u64),
+    /// A time, which may be none: seconds, or a number with `s`, `m`, `h` or `d`.
     Duration,
+    /// A time that is a limit, and so more than none.
+    Limit,
     /// An amount of memory or disk: bytes, or a number with `K`, `M`, `G` or `T` (powers of 1024).
     Size,
     /// `true` or `false`.
@@ -43,6 +45,9 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'stat
     Key { name, kind, help, default }
 }
 
+/// The most of anything that is counted: what is larger is a slip of the pen.
+const COUNT_MAX: u64 = u32::MAX as u64;
+
 /// All settings, in the order in which they are shown.
 pub(crate) const KEYS: &[Key] = &[
     key("store", Kind::Text, "/var/cache/pip-accel for root, else ~/.pip-accel", "directory of the store"),
@@ -56,8 +61,8 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("link", Kind::List, "dirs", "how files of single packages get there: NAME=dirs, files or copy"),
     key("keep-foreign", Kind::Flag, "false", "keep what others installed into an environment"),
-    key("generations", Kind::Number, "5", "earlier generations that each environment keeps"),
-    key("jobs", Kind::Number, "number of processors", "builds that run at once"),
+    key("generations", Kind::Number(0, COUNT_MAX), "5", "earlier generations that each environment keeps"),
+    key("jobs", Kind::Number(1, COUNT_MAX), "number of processors", "builds that run at once"),
     key("build-memory", Kind::Size, "1G", "memory that has to be free for a further build to start"),
     key("offline", Kind::Flag, "false", "never use the network"),
     key("durability", Kind::Word(&["full", "none"]), "full", "whether objects survive a power cut"),
@@ -75,14 +80,14 @@ pub(crate) const KEYS: &[Key] = &[
     key("proxy", Kind::Text, "the environment's", "proxy for all requests"),
     key("netrc", Kind::Text, "~/.netrc", "file with passwords for indexes"),
     key("keyring", Kind::Text, "not used", "program that gives passwords for indexes (`keyring`)"),
-    key("timeout", Kind::Duration, "15s", "longest silence of an index"),
-    key("retries", Kind::Number, "5", "tries after a passing failure of an index"),
-    key("connections", Kind::Number, "24", "downloads at once"),
+    key("timeout", Kind::Limit, "15s", "longest silence of an index"),
+    key("retries", Kind::Number(0, COUNT_MAX), "5", "tries after a passing failure of an index"),
+    key("connections", Kind::Number(1, COUNT_MAX), "24", "downloads at once"),
     key("uv", Kind::Text, "fetched at a pinned version", "program that resolves build requirements"),
     key("sandbox", Kind::Word(&["bubblewrap", "none"]), "bubblewrap", "isolation of builds"),
-    key("build-timeout", Kind::Duration, "2h", "longest time of one build"),
-    key("build-silence-timeout", Kind::Duration, "30m", "longest time a build may print nothing"),
-    key("build-log-max-bytes", Kind::Number, "134217728", "most a build may print"),
+    key("build-timeout", Kind::Limit, "2h", "longest time of one build"),
+    key("build-silence-timeout", Kind::Limit, "30m", "longest time a build may print nothing"),
+    key("build-log-max-bytes", Kind::Number(1, u64::MAX), "134217728", "most a build may print"),
     key("gc-min-age", Kind::Duration, "1h", "objects younger than this are never deleted"),
     key("gc-older-than", Kind::Duration, "not used", "gc spares what was used since then"),
     key("gc-max-size", Kind::Size, "not used", "gc deletes until the store takes at most so much disk"),
@@ -135,8 +140,13 @@ impl Key {
             Kind::Text => Ok(Value::Text(text.to_owned())),
             Kind::Word(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Kind::Word(_) => Err(refuse("one of the words in `pip-accel config show`")),
-            Kind::Number => text.parse().map(Value::Number).map_err(|_| refuse("a whole number")),
-            Kind::Duration => parse_duration(text)
+            Kind::Number(min, max) => match text.parse() {
+                Ok(number) if (min..=max).contains(&number) => Ok(Value::Number(number)),
+                Ok(0) => Err(refuse("a whole number of 1 or more")),
+                _ => Err(refuse("a whole number")),
+            },
+            Kind::Limit if parse_duration(text) == Some(0) => Err(refuse("a time of 1s or more")),
+            Kind::Duration | Kind::Limit => parse_duration(text)
                 .map(Value::Number)
                 .ok_or_else(|| refuse("a number of seconds, or one with s, m, h or d,")),
             Kind::Size => parse_size(text)

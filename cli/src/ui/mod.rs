@@ -134,3 +134,14 @@ fn one_line(text: &str) -> String {
 fn for_stream(text: &str, is_terminal: bool) -> String {
     if is_terminal { printable::line(text) } else { text.to_owned() }
 }
+
+/// `1 object`, `3 objects`.
+pub(crate) fn counted(count: impl TryInto<u64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {noun}{}", number_of(count, "", "s"))
+}
+
+/// The form of a word for one thing or for several.
+pub(crate) fn number_of(count: u64, one: &'static str, several: &'static str) -> &'static str {
+    if count == 1 { one } else { several }
+}

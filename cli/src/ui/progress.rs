@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pip_accel_builder::event::{Event, Reporter};
 
-use super::{Ui, bytes, printable, seconds};
+use super::{Ui, bytes, counted, number_of, printable, seconds};
 
 /// Shows what happens.
 #[derive(Debug)]
@@ -60,7 +60,8 @@ impl Progress {
 
     fn collected(&self, objects: usize, freed_bytes: u64, missing_bytes: u64) {
         let freed = bytes(freed_bytes);
-        self.line(&format!("the disk gets full: {objects} objects that nothing needs are deleted, {freed} freed"));
+        let (what, are) = (counted(objects, "object"), number_of(objects as u64, "is", "are"));
+        self.line(&format!("the disk gets full: {what} that nothing needs {are} deleted, {freed} freed"));
         if missing_bytes > 0 {
             let wanted = bytes(missing_bytes);
             self.bars.suspend(|| self.ui.warn(&format!("still less than {wanted} (min-free) of the disk is free")));
@@ -139,7 +140,7 @@ impl Reporter for Progress {
                 if let Some(bar) = state.total.take() {
                     bar.finish_and_clear();
                     if self.ui.verbose > 0 {
-                        self.line(&format!("linking {packages} packages"));
+                        self.line(&format!("linking {}", counted(packages, "package")));
                     }
                 }
             }

@@ -24,6 +24,7 @@ use super::{BundleError, BundleFault};
 use crate::dedupe::{Content, SHARED_BYTES_MIN};
 use crate::error::StoreError;
 use crate::fs_ops;
+use crate::interrupt::Interrupt;
 use crate::lease::Lease;
 use crate::publish::NewObject;
 use crate::store::Store;
@@ -51,6 +52,7 @@ pub struct Unbundled {
 /// Contents on their way from the archive into trees.
 struct Staging {
     folder: PathBuf,
+    interrupt: Interrupt,
     /// Contents that new objects need, and whether the first of them is executable.
     wanted: HashMap<FileDigest, bool>,
     staged: HashMap<FileDigest, StagedContent>,
@@ -62,7 +64,7 @@ impl Lease {
     ///
     /// # Errors
     /// When the bundle is cut off, corrupt, hostile or made for a store that has more, the disk is full, or the store
-    /// is read-only. Nothing is registered then, unless the disk fails while what was verified is registered.
+    /// is read-only, or it is interrupted. Nothing is registered then, unless the disk fails or the switch is set while what was verified is registered.
     pub fn read_bundle(
         &self,
         input: impl Read,
@@ -71,7 +73,12 @@ impl Lease {
         let store = &**self.store();
         store.writable("add an object")?;
         let scratch = store.scratch("unbundle")?;
-        let mut staging = Staging { folder: scratch.path().to_owned(), wanted: HashMap::new(), staged: HashMap::new() };
+        let mut staging = Staging {
+            folder: scratch.path().to_owned(),
+            interrupt: store.interrupt().clone(),
+            wanted: HashMap::new(),
+            staged: HashMap::new(),
+        };
         let mut present = HashSet::new();
         let (manifest, sha256) = {
             let staging = std::cell::RefCell::new(&mut staging);
@@ -89,6 +96,7 @@ impl Lease {
         let is_new = |object: &&ObjectRecord| object.store_path().is_some_and(|path| !present.contains(path.id()));
         let new: Vec<&ObjectRecord> = manifest.objects.iter().filter(is_new).collect();
         for batch in new.chunks(BATCH_OBJECTS) {
+            store.interrupt().go_on()?;
             let trees = batch.par_iter().map(|record| staging.tree(store, record)).collect::<Result<Vec<_>, _>>()?;
             store.checkpoint("unbundle-staged");
             self.publish(trees)?;
@@ -136,6 +144,7 @@ impl Staging {
 
     /// Verifies one member and keeps it where it is needed.
     fn take(&mut self, member: &BundleMember, content: &mut dyn Read) -> Result<(), BundleError> {
+        self.interrupt.go_on()?;
         let place = self.folder.join(member.digest.to_hex());
         let mut target = match self.wanted.get(&member.digest) {
             None => Target::Nowhere,

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::BundleError;
 use crate::error::StoreError;
 use crate::fs_ops::CANONICAL_MTIME;
+use crate::interrupt::Interrupt;
 use crate::lease::Lease;
 use crate::object::{Object, read_record};
 
@@ -86,7 +87,7 @@ impl Lease {
     /// Writes a bundle to `out`.
     ///
     /// # Errors
-    /// When an object is not in the store or damaged, or `out` can't be written; what is in `out` is no bundle then.
+    /// When an object is not in the store or damaged, `out` can't be written, or it is interrupted; what is in `out` is no bundle then.
     pub fn write_bundle(&self, request: &BundleRequest<'_>, out: &mut dyn Write) -> Result<BundleReport, BundleError> {
         let (mut records, folders) = self.closure(&request.roots)?;
         let base: BTreeSet<String> =
@@ -111,15 +112,16 @@ impl Lease {
             facts: request.facts.clone(),
             objects,
         };
+        let interrupt = self.store().interrupt();
         let mut sink = Sink { out, hasher: Sha256::new(), bytes: 0 };
         if request.compressed {
             let mut encoder = zstd::stream::write::Encoder::new(&mut sink, ZSTD_LEVEL).map_err(BundleError::Write)?;
             encoder.include_checksum(true).map_err(BundleError::Write)?;
-            write_archive(&mut encoder, &manifest, &pages, &folders)?;
+            write_archive(&mut encoder, &manifest, &pages, (&folders, interrupt))?;
             encoder.finish().map_err(BundleError::Write)?;
         } else {
             let mut buffer = io::BufWriter::with_capacity(1 << 18, &mut sink);
-            write_archive(&mut buffer, &manifest, &pages, &folders)?;
+            write_archive(&mut buffer, &manifest, &pages, (&folders, interrupt))?;
             buffer.flush().map_err(BundleError::Write)?;
         }
         sink.flush().map_err(BundleError::Write)?;
@@ -204,7 +206,7 @@ fn write_archive(
     out: &mut dyn Write,
     manifest: &BundleManifest,
     pages: &[BundlePageText],
-    folders: &Folders,
+    (folders, interrupt): (&Folders, &Interrupt),
 ) -> Result<(), BundleError> {
     let mut archive = tar::Builder::new(out);
     let text = serde_json::to_vec(manifest)
@@ -215,6 +217,7 @@ fn write_archive(
     let pages: HashMap<&str, &str> = pages.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     let places = places(manifest, folders);
     for member in manifest.members() {
+        interrupt.go_on()?;
         if let Some(text) = pages.get(member.name.as_str()) {
             append(&mut archive, &member.name, member.size, &mut text.as_bytes()).map_err(BundleError::Write)?;
             continue;

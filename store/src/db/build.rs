@@ -8,9 +8,11 @@ use super::Failure;
 use crate::error::StoreError;
 use crate::log::BuildRecord;
 
-pub(crate) fn insert(connection: &Connection, record: &BuildRecord) -> Result<(), Failure> {
+/// Writes the row of a build, in place of an earlier one with the same log.
+pub(crate) fn put(connection: &Connection, record: &BuildRecord) -> Result<(), Failure> {
     const SQL: &str = "INSERT INTO build (name, version, recipe, status, reason, log, started_at, duration_ms)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    connection.prepare_cached("DELETE FROM build WHERE log = ?1")?.execute([&record.log])?;
     connection.prepare_cached(SQL)?.execute(params![
         record.name.as_str(),
         record.version.as_str(),

@@ -13,8 +13,8 @@ use super::plan::{self, Dead, Decision, Graph};
 use super::reserve::{release_reserve, renew_reserve};
 use super::roots::{self, RootState};
 use super::{
-    DeadReason, DeadRoot, ForeignObject, GcError, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot, UserFiles,
-    UsersKept, delete_trashed,
+    DeadReason, DeadRoot, ForeignObject, GcError, GcLimits, GcPlan, GcPolicy, GcReport, GcStep, KeptRoot, MovedRoot,
+    RootChange, UserFiles, UsersKept, delete_trashed,
 };
 use pip_accel_schema::store_path::OBJECT_ID_TEXT_LEN;
 
@@ -52,17 +52,37 @@ impl Store {
     /// # Errors
     /// When a root can't be examined or the database can't be read.
     pub fn gc_plan(&self, policy: &GcPolicy) -> Result<GcPlan, GcError> {
+        self.gc_plan_after(policy, &[])
+    }
+
+    /// What a collection would delete if these roots kept less than they do. Changes nothing.
+    ///
+    /// # Errors
+    /// When a root can't be examined or the database can't be read.
+    pub fn gc_plan_after(&self, policy: &GcPolicy, changes: &[RootChange]) -> Result<GcPlan, GcError> {
         let examined = self.examine_roots(policy)?;
         let users = self.examine_users(policy)?;
         let wanted = self.wanted(policy, 0)?;
         let mut plan = self.database.snapshot("plan a collection", |db| {
-            let (graph, _) = self.read_graph(db, &examined, &users)?;
+            let (mut graph, _) = self.read_graph(db, &examined, &users)?;
+            for change in changes {
+                keep_less(db, &mut graph, &examined, change)?;
+            }
             let decision = plan::decide(&graph, policy, self.now());
             let going = choose(&graph, decision.dead.clone(), policy, self.now(), wanted);
             describe(db, &decision, &going, &examined)
         })?;
         plan.users = users.kept();
         Ok(plan)
+    }
+
+    /// Bytes by which the store is larger, or the disk fuller, than the policy wants it.
+    ///
+    /// # Errors
+    /// When the store or its file system can't be measured.
+    pub fn gc_missing(&self, policy: &GcPolicy) -> Result<u64, StoreError> {
+        let limits = GcLimits { max_freed_bytes: None, ..policy.limits };
+        Ok(limits.wanted(0, || self.disk_usage(), || Ok(self.disk()?.free_bytes))?.unwrap_or(0))
     }
 
     fn wanted(&self, policy: &GcPolicy, freed: u64) -> Result<Option<u64>, StoreError> {
@@ -72,7 +92,7 @@ impl Store {
     /// Deletes what is dead. Waits for another collector; publishers and readers go on meanwhile.
     ///
     /// # Errors
-    /// When a root can't be examined, the database fails, or the store is read-only. Objects that were marked before
+    /// When a root can't be examined, the database fails, the store is read-only, or it is interrupted. Objects that were marked before
     /// the error are deleted by the next collection.
     pub fn gc_apply(&self, policy: &GcPolicy, observer: &mut dyn FnMut(GcStep)) -> Result<GcReport, GcError> {
         self.writable("collect garbage")?;
@@ -81,7 +101,7 @@ impl Store {
             // A repair of this process has the lock until what asks for room here is done.
             return Ok(GcReport::default());
         }
-        let _lock = lock::lock_exclusive(&self.layout().gc_lock())?;
+        let _lock = self.lock_collections()?;
         // Roots first: a collection that is going to be refused deletes nothing at all.
         let examined = (self.examine_roots(policy)?, self.examine_users(policy)?);
         self.checkpoint("gc-roots-read");
@@ -124,7 +144,7 @@ impl Store {
             .foreign
             .extend(foreign.into_iter().filter(|object| !report.foreign.contains(object)).collect::<Vec<_>>());
         self.checkpoint("gc-renamed");
-        let (mut freed, left) = self.delete_folders(&folders, observer);
+        let (mut freed, left) = self.delete_folders(&folders, observer)?;
         freed.add(self.delete_links(&taken));
         let plan = marked.plan;
         report.deleted.extend(plan.dead.into_iter().filter(|dead| taken.contains(&dead.path)));
@@ -310,11 +330,17 @@ impl Store {
     }
 
     /// Step 4.
-    fn delete_folders(&self, folders: &[PathBuf], observer: &mut dyn FnMut(GcStep)) -> (Freed, Vec<PathBuf>) {
+    fn delete_folders(
+        &self,
+        folders: &[PathBuf],
+        observer: &mut dyn FnMut(GcStep),
+    ) -> Result<(Freed, Vec<PathBuf>), StoreError> {
         let mut freed = Freed::default();
         let mut left = Vec::new();
         let mut done = 0;
         for chunk in folders.chunks(DELETE_CHUNK) {
+            // What is left in the trash is known to nobody any more; the next collection empties it.
+            self.interrupt().go_on()?;
             let results: Vec<Result<Freed, StoreError>> =
                 chunk.par_iter().map(|folder| delete_trashed(self.layout(), folder)).collect();
             for (folder, result) in chunk.iter().zip(results) {
@@ -330,8 +356,26 @@ impl Store {
             observer(GcStep::Deleted { done, total: folders.len() as u64, freed_bytes: freed.bytes });
             self.checkpoint("gc-one-deleted");
         }
-        (freed, left)
+        Ok((freed, left))
     }
+}
+
+fn keep_less(
+    db: &Connection,
+    graph: &mut Graph,
+    examined: &[Examined],
+    RootChange { kind, name, objects }: &RootChange,
+) -> Result<(), Failure> {
+    let Some(root) = examined.iter().find(|((_, root), _)| root.kind == *kind && root.name == *name) else {
+        return Ok(());
+    };
+    let mut kept = HashSet::new();
+    for id in objects {
+        kept.extend(db::object::find_any_state(db, id)?.map(|found| found.row));
+    }
+    let row = root.0.0;
+    graph.root_objects.retain(|(root, object)| *root != row || kept.contains(object));
+    Ok(())
 }
 
 /// The user whose folder this is, if that is another one than this process's.

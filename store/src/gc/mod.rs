@@ -114,6 +114,17 @@ impl GcPolicy {
     }
 }
 
+/// A root that would keep these objects and no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootChange {
+    /// What it is.
+    pub kind: RootKind,
+    /// Its name.
+    pub name: String,
+    /// What it would keep.
+    pub objects: Vec<ObjectId>,
+}
+
 /// Why nothing was collected.
 #[derive(Debug, thiserror::Error)]
 pub enum GcError {
@@ -341,4 +352,21 @@ pub struct GcReport {
     pub left: Vec<PathBuf>,
     /// Dead objects that this user may not move, since they belong to another; they stay where they are, and usable.
     pub foreign: Vec<ForeignObject>,
+}
+
+impl GcReport {
+    /// Adds what a further collection did.
+    pub fn add(&mut self, next: Self) {
+        self.deleted.extend(next.deleted);
+        self.dead_roots.extend(next.dead_roots);
+        self.moved_roots.extend(next.moved_roots);
+        self.freed_bytes = self.freed_bytes.saturating_add(next.freed_bytes);
+        // These are about what is there in the end.
+        self.kept_roots = next.kept_roots;
+        self.users = next.users;
+        self.spared_count = next.spared_count;
+        self.live_count = next.live_count;
+        self.left.extend(next.left);
+        self.foreign = next.foreign;
+    }
 }

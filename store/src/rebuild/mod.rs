@@ -23,6 +23,7 @@ use crate::db::{self, Database, DatabaseMode, RowId};
 use crate::dedupe::SharedFiles;
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
+use crate::interrupt::Interrupt;
 use crate::layout::{LEASE_PREFIX, Layout, SWAP_PREFIX};
 use crate::lock;
 use crate::open::{OpenError, check_format, refuse_network_file_system};
@@ -90,7 +91,11 @@ impl Store {
         let database =
             Database::open_at(&layout, path.clone(), DatabaseMode::ReadWrite, durability == Durability::Full)?;
         let files = SharedFiles::new(layout.clone());
-        let store = Self::new(Shared { layout, durability, files, checkpoints }, database, (access, clock));
+        let store = Self::new(
+            Shared { layout, durability, files, checkpoints, interrupt: Interrupt::default() },
+            database,
+            (access, clock),
+        );
         let mut report = store.fill(depth)?;
         store.database.checkpoint();
         store.checkpoint("rebuild-filled");

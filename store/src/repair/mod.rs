@@ -29,7 +29,6 @@ use serde::Serialize;
 
 use crate::db;
 use crate::error::StoreError;
-use crate::lock;
 use crate::object::Object;
 use crate::root::Root;
 use crate::store::Store;
@@ -213,11 +212,11 @@ impl Store {
     /// collectors, and other repairs, waiting.
     ///
     /// # Errors
-    /// When the store is read-only, or its database or own folders can't be read or written. What was repaired until then
+    /// When the store is read-only, or its database or own folders can't be read or written, or it is interrupted. What was repaired until then
     /// stays repaired. That something can't be repaired is no error but in the report.
     pub fn repair(&self, options: &VerifyOptions, remaker: &mut dyn Remake) -> Result<RepairReport, StoreError> {
         self.writable("repair objects")?;
-        let _lock = lock::lock_exclusive(&self.layout().gc_lock())?;
+        let _lock = self.lock_collections()?;
         self.sweep_swaps()?;
         self.renew_registry()?;
         let inspection = self.inspect_locked(options)?;
@@ -239,12 +238,14 @@ impl Store {
         let mut siblings = Siblings::new(self, &patients);
         let mut hopeless = Vec::new();
         for patient in patients {
+            self.interrupt().go_on()?;
             match self.mend(&patient, &mut siblings)? {
                 Mended::Not => hopeless.push(patient),
                 mended => self.note(&patient, mended, &mut report)?,
             }
         }
         for patient in hopeless {
+            self.interrupt().go_on()?;
             let mended = self.mend_or_remake(&patient, &mut siblings, remaker)?;
             self.note(&patient, mended, &mut report)?;
         }
@@ -293,6 +294,8 @@ impl Store {
             let action = action.map_or(Action::Remade, |content_digest| Action::RemadeDifferently { content_digest });
             return Ok(Mended::Whole(patient.all(&action)));
         }
+        // What was not made because of that is not given up.
+        self.interrupt().go_on()?;
         match remade {
             Ok(()) => self.quarantine_object(patient, "what was made instead is another object".to_owned()),
             Err(RemakeError::Impossible(reason)) => self.quarantine_object(patient, reason),

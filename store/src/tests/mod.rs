@@ -6,6 +6,7 @@ mod child;
 mod crash;
 mod full_disk;
 mod gc;
+mod interrupt;
 mod lower;
 mod open;
 mod optimise;

@@ -16,7 +16,6 @@ use serde::Serialize;
 use crate::db::{self, RowId};
 use crate::error::{IoContext, StoreError};
 use crate::layout::SWAP_PREFIX;
-use crate::lock;
 use crate::store::{Access, Store};
 
 pub(crate) use check::Check;
@@ -140,9 +139,9 @@ impl Store {
     /// were read and right are remembered as verified, if the store is open for writing.
     ///
     /// # Errors
-    /// When the database or the store's own folders can't be read. Damage to objects is no error but a finding.
+    /// When the database or the store's own folders can't be read, or it is interrupted. Damage to objects is no error but a finding.
     pub fn inspect(&self, options: &VerifyOptions) -> Result<Inspection, StoreError> {
-        let _lock = lock::lock_shared_if_possible(&self.layout().gc_lock())?;
+        let _lock = self.keep_collections_away()?;
         self.inspect_locked(options)
     }
 
@@ -163,13 +162,12 @@ impl Store {
             Some(age) if is_recent(object.verified_at, age, self.now()) => VerifyDepth::Quick,
             _ => options.depth,
         };
-        let checked: Vec<(&Registered, VerifyDepth, Vec<Finding>)> = registered
-            .par_iter()
-            .map(|object| {
-                let depth = depth(object);
-                (object, depth, Check { store: self, object, depth, digests: &digests }.run())
-            })
-            .collect();
+        let check = |object| -> Result<(&Registered, VerifyDepth, Vec<Finding>), StoreError> {
+            self.interrupt().go_on()?;
+            let depth = depth(object);
+            Ok((object, depth, Check { store: self, object, depth, digests: &digests }.run()))
+        };
+        let checked: Vec<_> = registered.par_iter().map(check).collect::<Result<_, _>>()?;
         let read = checked.iter().filter(|(_, depth, _)| *depth == VerifyDepth::Full);
         let whole = read.clone().filter(|(_, _, found)| found.is_empty()).map(|(object, _, _)| object.id);
         self.remember_verified(&whole.collect::<Vec<_>>())?;

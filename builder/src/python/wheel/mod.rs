@@ -122,7 +122,7 @@ pub enum WheelWarning {
         count: usize,
     },
     /// Bytecode that `RECORD` lists and the wheel does not hold.
-    #[error("`RECORD` lists {count} files of bytecode that are not in the wheel, such as `{first}`")]
+    #[error("`RECORD` lists {count} file{} of bytecode that the wheel lacks, such as `{first}`", if *count == 1 { "" } else { "s" })]
     MissingBytecode {
         /// One of them.
         first: String,
@@ -130,7 +130,7 @@ pub enum WheelWarning {
         count: usize,
     },
     /// Bytecode of the wheel that is made anew.
-    #[error("{count} files of bytecode in the wheel are left out, such as `{first}`")]
+    #[error("the wheel's own bytecode is left out: {count} file{}, such as `{first}`", if *count == 1 { "" } else { "s" })]
     ShippedBytecode {
         /// One of them.
         first: String,

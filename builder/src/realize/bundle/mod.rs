@@ -19,7 +19,7 @@ use pip_accel_store::{BundleError, BundleReport, BundleRequest, NewRoot, RootKin
 pub use output::BundleOutput;
 
 use super::engine::{Engine, Purpose};
-use super::error::RealizeError;
+use super::error::{DiskNeed, RealizeError};
 use super::{Plan, obtain_all};
 use crate::lock::LoadedLock;
 use crate::session::Session;
@@ -119,7 +119,7 @@ fn gather(
         if session.cancel.is_interrupted() {
             return RealizeError::Interrupted;
         }
-        RealizeError::Packages { packages: 1, failures: vec![failure] }
+        RealizeError::Packages { packages: 1, failures: vec![failure], disk: DiskNeed::of(engine) }
     })
 }
 

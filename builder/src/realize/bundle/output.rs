@@ -3,13 +3,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use pip_accel_store::checkpoint;
+use pip_accel_store::{Interrupt, checkpoint};
 
 use super::MakeBundleError;
+use crate::realize::Interruptible;
 
 /// Ending of a bundle that is not whole yet.
 const PARTIAL: &str = ".partial";
@@ -25,29 +27,31 @@ enum Target {
     /// Written beside its place, and moved there at the end.
     File { file: File, beside: PathBuf, place: PathBuf },
     /// A device, a pipe or standard output: what was written is written.
-    Stream(Box<dyn StreamWrite>),
+    Stream(Interruptible<File>),
 }
 
-trait StreamWrite: Write + std::fmt::Debug {}
-impl<T: Write + std::fmt::Debug> StreamWrite for T {}
-
 impl BundleOutput {
-    /// Writes to standard output.
-    #[must_use]
-    pub fn standard_output() -> Self {
-        Self { target: Target::Stream(Box::new(io::stdout())) }
+    /// Writes to standard output, until `interrupt` is set.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn standard_output(interrupt: &Interrupt) -> Result<Self, MakeBundleError> {
+        let own = io::stdout().as_fd().try_clone_to_owned();
+        let own = own.map_err(|source| MakeBundleError::Output { path: PathBuf::from("-"), source })?;
+        Ok(Self { target: Target::Stream(Interruptible::new(File::from(own), interrupt)) })
     }
 
-    /// Writes to `place`; a file that is there stays until the bundle is whole.
+    /// Writes to `place`; a file that is there stays until the bundle is whole. What waits for a reader does so until
+    /// `interrupt` is set.
     ///
     /// # Errors
     /// When nothing can be written there.
-    pub fn file(place: &Path) -> Result<Self, MakeBundleError> {
+    pub fn file(place: &Path, interrupt: &Interrupt) -> Result<Self, MakeBundleError> {
         let failed = |source| MakeBundleError::Output { path: place.to_owned(), source };
         let is_special = |kind: fs::FileType| kind.is_char_device() || kind.is_block_device() || kind.is_fifo();
         if fs::metadata(place).is_ok_and(|metadata| is_special(metadata.file_type())) {
             let file = File::options().write(true).open(place).map_err(failed)?;
-            return Ok(Self { target: Target::Stream(Box::new(file)) });
+            return Ok(Self { target: Target::Stream(Interruptible::new(file, interrupt)) });
         }
         if place.is_dir() {
             return Err(failed(io::ErrorKind::IsADirectory.into()));
