@@ -1,5 +1,7 @@
 //! What a build read outside the store: packages of the system, and files that no package has.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::ValueDigest;
@@ -68,6 +70,16 @@ impl SystemInputs {
     }
 }
 
+/// For a reader, in one line: `gcc-12 12.2.0-14, libc6-dev 2.36-9, /usr/local/include/a.h`.
+impl fmt::Display for SystemInputs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let packages = self.packages.iter().map(|package| format!("{} {}", package.name, package.version));
+        let all: Vec<String> = packages.chain(self.files.iter().map(|file| file.path.clone())).collect();
+        formatter.write_str(if all.is_empty() { "nothing" } else { "" })?;
+        formatter.write_str(&all.join(", "))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,8 +98,14 @@ mod tests {
     #[test]
     fn ids_stay() {
         assert_eq!(inputs().digest().to_string(), "ef23605cdfcc3464b028f14d80bf5069216adbede55e1639f4b0b11115f7c060");
-        assert_eq!(SystemInputs::default().digest().to_string(), "262f9fcedc3e40b1ab7fe50005dfadeb0d16334caa3bb078e65876e4671a287f");
-        assert_eq!(SystemInputs::untraced().to_string(), "dce20c4757c79da5b713dba8d38217258d0a882c04fbe84899377e0daa91bb51");
+        assert_eq!(
+            SystemInputs::default().digest().to_string(),
+            "262f9fcedc3e40b1ab7fe50005dfadeb0d16334caa3bb078e65876e4671a287f"
+        );
+        assert_eq!(
+            SystemInputs::untraced().to_string(),
+            "dce20c4757c79da5b713dba8d38217258d0a882c04fbe84899377e0daa91bb51"
+        );
     }
 
     #[test]

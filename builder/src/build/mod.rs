@@ -293,7 +293,7 @@ impl Build<'_> {
         let bytecode_tag = session.python.interpreter.bytecode_tag.clone();
         let read = place.system_inputs().await.map(Box::new);
         if let Some(read) = &read {
-            place.annotate(&format!("read of the system: {}", system::in_words(read)));
+            place.annotate(&format!("read of the system: {read}"));
         }
         let system_inputs = read.as_deref().map_or_else(SystemInputs::untraced, SystemInputs::digest);
         let id = ObjectId::of_build(&recipe.id(), &system_inputs, &bytecode_tag);

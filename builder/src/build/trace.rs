@@ -84,11 +84,15 @@ impl BuildPlace<'_> {
 
 /// Says that builds can't be traced here, once in the life of a store.
 fn say_once(session: &Session, reason: &str) {
+    // Builds end at the same time.
+    static SAYING: Mutex<()> = Mutex::new(());
+    let saying = SAYING.lock().unwrap_or_else(PoisonError::into_inner);
     if session.store.memo_get(MEMO, reason.as_bytes()).is_ok_and(|said| said.is_some()) {
         return;
     }
     // A store that can't remember says it again.
     drop(session.store.memo_put(MEMO, reason.as_bytes(), b"said"));
+    drop(saying);
     session.report(Event::Warning(format!(
         "builds can't be traced here: {reason}; what they read of the system is not recorded, and only the log explains \
          a failure"
