@@ -1,6 +1,6 @@
 //! Which Debian package has a file, from dpkg's own lists: pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// Top-level folders that are links into `/usr` on most machines; packages may still list their files below these.
 pub(super) const MERGED: [&str; 6] = ["bin", "lib", "lib32", "lib64", "libx32", "sbin"];
@@ -43,7 +43,7 @@ pub(super) fn list_names(package: &Installed) -> [String; 2] {
 
 /// Which of the `wanted` files (without links, so below `/usr`) are in `list`, the paths of one package. `merged` are those
 /// of [`MERGED`] that are links into `/usr`.
-pub(super) fn owned<'w>(list: &[u8], wanted: &BTreeSet<&'w [u8]>, merged: &[&str]) -> Vec<&'w [u8]> {
+pub(super) fn owned<'w>(list: &[u8], wanted: &HashSet<&'w [u8]>, merged: &[&str]) -> Vec<&'w [u8]> {
     let mut found = Vec::new();
     let mut moved = Vec::new();
     for line in list.split(|byte| *byte == b'\n') {
@@ -110,7 +110,7 @@ mod tests {
         let list = b"/.\n/lib\n/lib/x86_64-linux-gnu/libc.so.6\n/usr/include/stdio.h\n/library/x\n";
         let paths: [&[u8]; 3] =
             [b"/usr/lib/x86_64-linux-gnu/libc.so.6", b"/usr/include/stdio.h", b"/usr/include/none.h"];
-        let wanted = BTreeSet::from(paths);
+        let wanted = HashSet::from(paths);
         assert_eq!(owned(list, &wanted, &MERGED), paths[..2]);
         assert_eq!(owned(list, &wanted, &[]), paths[1..2]);
         assert_eq!(owned(b"", &wanted, &MERGED), [b""; 0]);

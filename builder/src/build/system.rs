@@ -1,6 +1,6 @@
 //! From the files of the system that a build read to the packages that have them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -38,7 +38,7 @@ pub(super) fn system_inputs(read: &BTreeSet<PathBuf>) -> io::Result<SystemInputs
         .filter_map(|path| diverted.get(*path).map(|listed| (listed.as_slice(), *path)))
         .chain(sources.iter().map(|(source, path)| (source.as_slice(), *path)))
         .collect();
-    let wanted: BTreeSet<&[u8]> = paths.iter().copied().chain(renamed.keys().copied()).collect();
+    let wanted: HashSet<&[u8]> = paths.iter().copied().chain(renamed.keys().copied()).collect();
     let owners = owners(database, &wanted);
 
     let mut without = paths;
@@ -59,7 +59,7 @@ pub(super) fn system_inputs(read: &BTreeSet<PathBuf>) -> io::Result<SystemInputs
 }
 
 /// Each of the wanted paths that is in a package's list, with that package. Nothing where there is no dpkg.
-fn owners<'w>(database: &Path, wanted: &BTreeSet<&'w [u8]>) -> Vec<(&'w [u8], dpkg::Installed)> {
+fn owners<'w>(database: &Path, wanted: &HashSet<&'w [u8]>) -> Vec<(&'w [u8], dpkg::Installed)> {
     let status = content_of(&database.join("status")).unwrap_or_default();
     let merged: Vec<&str> = dpkg::MERGED.into_iter().filter(|name| Path::new("/").join(name).is_symlink()).collect();
     let info = database.join("info");
