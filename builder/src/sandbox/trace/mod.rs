@@ -233,7 +233,8 @@ enum Wanted {
 impl Wanted {
     /// An address that can't be read: the kernel can't read it either, unless the process shows its memory to nobody.
     fn unread(thread: u32) -> Self {
-        let readable = std::fs::metadata(format!("/proc/{thread}/root/.")).is_ok();
+        // Looking through this link needs the same right as reading memory.
+        let readable = std::fs::metadata(format!("/proc/{thread}/cwd")).is_ok();
         if readable { Self::Nothing } else { Self::Gap }
     }
 }
