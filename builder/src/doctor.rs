@@ -53,7 +53,7 @@ pub struct Checkup<'a> {
 /// When no asynchronous runtime can be started.
 pub fn check(checkup: &Checkup<'_>) -> std::io::Result<Vec<Check>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut checks = vec![runtime.block_on(sandbox(checkup.path))];
+    let mut checks = runtime.block_on(sandbox(checkup.path));
     checks.push(compiler(checkup.path, "C compiler", "cc", "apt-get install build-essential"));
     checks.push(compiler(checkup.path, "C++ compiler", "c++", "apt-get install build-essential"));
     checks.extend(interpreters(checkup.search));
@@ -63,11 +63,18 @@ pub fn check(checkup: &Checkup<'_>) -> std::io::Result<Vec<Check>> {
     Ok(checks)
 }
 
-async fn sandbox(path: &OsStr) -> Check {
-    match HostFacts::probe(&HostQuery { search_path: path }).await {
-        Ok(facts) => Check::good("sandbox", format!("bubblewrap {} works", facts.bwrap_version)),
-        Err(error) => Check::bad("sandbox", error.to_string(), &error.remedy()),
-    }
+async fn sandbox(path: &OsStr) -> Vec<Check> {
+    let facts = match HostFacts::probe(&HostQuery { search_path: path }).await {
+        Ok(facts) => facts,
+        Err(error) => return vec![Check::bad("sandbox", error.to_string(), &error.remedy())],
+    };
+    // Builds go on without it: nothing to mend.
+    let trace = match facts.probe_trace().await {
+        Ok(()) => "works".to_owned(),
+        Err(refused) => format!("builds are not traced: {refused}"),
+    };
+    let sandbox = format!("bubblewrap {} works", facts.bwrap_version);
+    vec![Check::good("sandbox", sandbox), Check::good("file trace", trace)]
 }
 
 fn compiler(path: &OsStr, subject: &str, program: &str, remedy: &str) -> Check {

@@ -23,4 +23,5 @@ pub mod recipe_difference;
 pub mod requirement;
 pub mod sql;
 pub mod store_path;
+pub mod system_inputs;
 pub mod wheel;

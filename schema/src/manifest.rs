@@ -10,6 +10,7 @@ use crate::link_plan::LinkPlan;
 use crate::name::{PackageName, PackageVersion};
 use crate::recipe::Recipe;
 use crate::store_path::{ObjectId, StorePath};
+use crate::system_inputs::SystemInputs;
 
 /// Format of [`ObjectRecord`] on disk; a reader refuses a newer one.
 pub const OBJECT_RECORD_FORMAT: u32 = 1;
@@ -257,8 +258,11 @@ pub enum Provenance {
         file_name: String,
         /// Everything declared about the build.
         recipe: Box<Recipe>,
-        /// Digest of the files outside the store that the build read.
+        /// Digest of what the build read outside the store.
         system_inputs: ValueDigest,
+        /// What that was; `None` when the build was not traced.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        read: Option<Box<SystemInputs>>,
         /// Which bytecode was added.
         bytecode_tag: String,
     },
@@ -290,6 +294,15 @@ pub struct ObjectRecord {
 }
 
 impl ObjectRecord {
+    /// Whether the list of what a build read is the one that its digest says; there may be none.
+    #[must_use]
+    pub fn lists_its_system_inputs(&self) -> bool {
+        match &self.provenance {
+            Provenance::Build { system_inputs, read: Some(read), .. } => read.digest() == *system_inputs,
+            _ => true,
+        }
+    }
+
     /// The parsed directory name, or `None` when the record was tampered with.
     #[must_use]
     pub fn store_path(&self) -> Option<StorePath> {

@@ -16,6 +16,7 @@ mod environments_moved;
 mod environments_safety;
 mod evil_archives;
 mod faults;
+mod file_trace;
 mod forgotten;
 mod gc_limits;
 mod generations;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
 use crate::sandbox::{
-    CancelSignal, HostFacts, HostQuery, NoSandbox, OutputSink, SandboxError, SandboxOutcome, SandboxSpec, run,
-    run_unconfined,
+    CancelSignal, FileTrace, HostFacts, HostQuery, NoSandbox, OutputSink, SandboxError, SandboxOutcome, SandboxSpec,
+    TraceRefused, run, run_traced, run_unconfined,
 };
 use crate::session::{SandboxChoice, Session};
 
@@ -19,6 +19,17 @@ const WORKS: &[u8] = b"works";
 
 /// No sandbox could be made although a trial run had succeeded.
 const UNKNOWN: &[u8] = b"";
+
+/// What is known of the files that a run read.
+#[derive(Debug)]
+pub(crate) enum Traced {
+    /// All that was noted.
+    Trace(FileTrace),
+    /// Nothing: this machine can't trace.
+    Refused(TraceRefused),
+    /// Nothing: there is no sandbox to trace in.
+    Off,
+}
 
 /// How programs that are not trusted are run.
 pub(crate) enum Confinement {
@@ -70,6 +81,22 @@ impl Confinement {
         match self {
             Self::Bubblewrap(host) => run(spec, host, sink, &mut cancel).await,
             Self::Off => run_unconfined(spec, sink, &mut cancel).await,
+        }
+    }
+
+    /// The same as [`Self::run`], traced where there is a sandbox.
+    pub(crate) async fn run_traced(
+        &self,
+        spec: &SandboxSpec,
+        sink: &mut (dyn OutputSink + Send),
+        mut cancel: CancelSignal,
+    ) -> Result<(SandboxOutcome, Traced), SandboxError> {
+        match self {
+            Self::Bubblewrap(host) => {
+                let (outcome, traced) = run_traced(spec, host, sink, &mut cancel).await?;
+                Ok((outcome, traced.map_or_else(Traced::Refused, Traced::Trace)))
+            }
+            Self::Off => Ok((run_unconfined(spec, sink, &mut cancel).await?, Traced::Off)),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! A build that failed is a result: status, reason, last lines, the log.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
-use crate::sandbox::SandboxStatus;
+use crate::sandbox::{MissedPath, SandboxStatus};
 
 /// Lines of the log that are shown with a failure.
 pub(super) const LOG_TAIL_LINES: usize = 25;
@@ -47,4 +48,6 @@ pub struct BuildFailure {
     pub tail: Vec<String>,
     /// The whole log.
     pub log: PathBuf,
+    /// Paths of the system that it looked for in vain, the last ones last; empty when it was not traced.
+    pub missed: Arc<[MissedPath]>,
 }

@@ -90,12 +90,14 @@ pub(super) async fn run(
         place.begin()?;
     }
     let mut sink = place;
-    let outcome = confinement.run(&spec, &mut sink, place.engine.cancel().signal()).await.map_err(|source| {
+    let ran = confinement.run_traced(&spec, &mut sink, place.engine.cancel().signal()).await;
+    let (outcome, traced) = ran.map_err(|source| {
         place.close_log(&source.to_string());
         Confinement::failure(session, place.pin, source)
     })?;
     drop(permit);
     place.count_time(outcome.duration);
+    place.trace.take(session, hook, traced);
     check_status(place, &outcome.status)?;
     read_result(place, &result_path)
 }

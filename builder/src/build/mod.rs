@@ -13,13 +13,16 @@
 
 mod as_of;
 mod confinement;
+mod dpkg;
 mod failure;
 mod hooks;
 pub(crate) mod inputs;
 mod place;
 pub(crate) mod recipe;
 mod single;
+mod system;
 mod too_new;
+mod trace;
 mod unlocked;
 mod why_rebuild;
 
@@ -27,12 +30,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use pip_accel_schema::digest::ValueDigest;
-use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::manifest::{EntryPath, Provenance};
 use pip_accel_schema::name::PackageVersion;
 use pip_accel_schema::recipe::Recipe;
 use pip_accel_schema::store_path::{ObjectId, StorePath};
+use pip_accel_schema::system_inputs::SystemInputs;
 use pip_accel_schema::wheel::WheelFileName;
 use pip_accel_store::{NewObject, Object, Scratch, StoreError, checkpoint};
 
@@ -60,11 +62,6 @@ use crate::realize::profile::Activity;
 use crate::session::{SandboxChoice, Session};
 use hooks::Hook;
 use place::BuildPlace;
-
-/// What stands in for the digest of system inputs until builds are traced: one value for all builds of a recipe.
-fn untraced_system_inputs() -> ValueDigest {
-    ValueDigest::from_bytes(Encoder::for_domain("pip-accel/system-inputs/untraced").finish())
-}
 
 /// The newest object that was built from `recipe`.
 ///
@@ -294,14 +291,24 @@ impl Build<'_> {
             place.notice(&noticed);
         }
         let bytecode_tag = session.python.interpreter.bytecode_tag.clone();
-        let system_inputs = untraced_system_inputs();
+        let read = place.system_inputs().await.map(Box::new);
+        if let Some(read) = &read {
+            place.annotate(&format!("read of the system: {read}"));
+        }
+        let system_inputs = read.as_deref().map_or_else(SystemInputs::untraced, SystemInputs::digest);
         let id = ObjectId::of_build(&recipe.id(), &system_inputs, &bytecode_tag);
         let new = NewObject {
             tree,
             path: StorePath::new(id, &metadata.name, &metadata.version, Some(&parsed.tags_text())),
             name: metadata.name,
             version: metadata.version,
-            provenance: Provenance::Build { file_name, recipe: Box::new(recipe.clone()), system_inputs, bytecode_tag },
+            provenance: Provenance::Build {
+                file_name,
+                recipe: Box::new(recipe.clone()),
+                system_inputs,
+                read,
+                bytecode_tag,
+            },
             references: Vec::new(),
             link_plan: Some(imported.link_plan),
         };

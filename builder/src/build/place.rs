@@ -15,6 +15,7 @@ use pip_accel_store::{BuildLogWriter, BuildRecord, Object, Scratch};
 
 use super::failure::{BuildFailure, BuildStatus, LOG_TAIL_LINES};
 use super::inputs::RequirementTrees;
+use super::trace::BuildTrace;
 use crate::environment::{EnvironmentRequest, PackageTree, Replace, realize_environment};
 use crate::event::Event;
 use crate::python::sdist::UnpackedSdist;
@@ -94,6 +95,7 @@ pub(super) struct BuildPlace<'a> {
     scratch: &'a Scratch,
     seen: Seen,
     log: Mutex<BuildLog>,
+    pub(super) trace: BuildTrace,
     started_at: i64,
 }
 
@@ -125,6 +127,7 @@ impl<'a> BuildPlace<'a> {
             sdist,
             scratch,
             log: Mutex::new(log),
+            trace: BuildTrace::default(),
             started_at: engine.session.store.now(),
         };
         place.create_dir(&place.output())?;
@@ -197,8 +200,10 @@ impl<'a> BuildPlace<'a> {
             reason,
             tail: log.last_lines.lines().map(str::to_owned).collect(),
             log: log.path.clone(),
+            missed: self.trace.missed(),
         };
         drop(log);
+        self.trace.missed_in_words().iter().for_each(|line| self.annotate(line));
         self.close_log(&failure.reason);
         ObtainError::Build(Arc::new(failure))
     }
@@ -267,6 +272,11 @@ impl<'a> BuildPlace<'a> {
     /// Says what was noticed about a build that goes well otherwise, here and at the end of its log.
     pub(super) fn notice(&self, text: &str) {
         self.engine.session.report(Event::Warning(format!("{}: {text}", self.pin)));
+        self.annotate(text);
+    }
+
+    /// Adds a line of ours to the end of the log.
+    pub(super) fn annotate(&self, text: &str) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(writer) = &mut log.writer
             && let Err(error) = writeln!(writer, "pip-accel: {text}")

@@ -17,6 +17,7 @@ use super::host::{HostFacts, Identity};
 use super::output::{LastLines, LineBuffer, OutputSink};
 use super::ownership::Handover;
 use super::spec::{INNER_ID, Limits, SandboxSpec};
+use super::trace::{FileTrace, Installer, TraceRefused, Tracer};
 use super::watch::{Running, Watched};
 use super::{CancelSignal, SandboxError, SandboxOutcome, SandboxStatus, launch, plumbing};
 
@@ -42,10 +43,40 @@ pub async fn run(
     output: &mut (dyn OutputSink + Send),
     cancel: &mut CancelSignal,
 ) -> Result<SandboxOutcome, SandboxError> {
+    run_with(spec, host, (output, cancel), None).await
+}
+
+/// The same as [`run`], and what the run did with the files of the system.
+///
+/// A run that can't be traced goes on untraced.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_traced(
+    spec: &SandboxSpec,
+    host: &HostFacts,
+    output: &mut (dyn OutputSink + Send),
+    cancel: &mut CancelSignal,
+) -> Result<(SandboxOutcome, Result<FileTrace, TraceRefused>), SandboxError> {
+    let (tracer, installer) = match Tracer::start(spec, host) {
+        Ok((tracer, installer)) => (Ok(tracer), Some(installer)),
+        Err(refused) => (Err(refused), None),
+    };
+    // The tracer is here for longer than the run: a traced process that is still alive must not lose it.
+    let outcome = run_with(spec, host, (output, cancel), installer).await?;
+    Ok((outcome, tracer.and_then(Tracer::finish)))
+}
+
+async fn run_with(
+    spec: &SandboxSpec,
+    host: &HostFacts,
+    (output, cancel): (&mut (dyn OutputSink + Send), &mut CancelSignal),
+    trace: Option<Installer>,
+) -> Result<SandboxOutcome, SandboxError> {
     spec.check()?;
     check_sources(spec, host.identity)?;
     let lent = lend(spec, host.identity).await?;
-    let result = supervise(spec, host, output, cancel).await;
+    let result = supervise(spec, host, (output, cancel), trace).await;
     let taken_back = take_back(lent).await;
     let outcome = result?;
     taken_back?;
@@ -105,14 +136,14 @@ async fn change_hands(handover: Handover, folders: Vec<PathBuf>) -> Result<(), S
 async fn supervise(
     spec: &SandboxSpec,
     host: &HostFacts,
-    output: &mut (dyn OutputSink + Send),
-    cancel: &mut CancelSignal,
+    (output, cancel): (&mut (dyn OutputSink + Send), &mut CancelSignal),
+    trace: Option<Installer>,
 ) -> Result<SandboxOutcome, SandboxError> {
     let started = Instant::now();
     if cancel.is_cancelled() {
         return Ok(SandboxOutcome { status: SandboxStatus::Cancelled, duration: Duration::ZERO, log_bytes: 0 });
     }
-    let (ours, prepared) = plumbing::prepare(spec, host)?;
+    let (ours, prepared) = plumbing::prepare(spec, host, trace)?;
     let child = launch::spawn(prepared.command).await;
     let child = child.map_err(|source| SandboxError::Start { path: host.bwrap.clone(), source })?;
     drop(prepared.inherited);

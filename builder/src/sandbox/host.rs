@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::diagnosis::{KernelSwitches, NoSandbox};
 use super::spec::{Limits, Network, SandboxSpec, default_limits};
-use super::{CancelSignal, SandboxError, SandboxStatus, etc, run};
+use super::{CancelSignal, SandboxError, SandboxStatus, TraceRefused, etc, run, run_traced};
 
 /// Oldest bwrap that can do what we ask for: `--perms`, `--clearenv` (both 0.5.0).
 pub const BWRAP_VERSION_MIN: BwrapVersion = BwrapVersion(0, 5, 0);
@@ -117,6 +117,18 @@ impl HostFacts {
             Ok(_) => Err(NoSandbox::explain(&String::from_utf8_lossy(&output), &KernelSwitches::read())),
             Err(SandboxError::Setup { message }) => Err(NoSandbox::explain(&message, &KernelSwitches::read())),
             Err(error) => Err(NoSandbox::Failed { source: Box::new(error) }),
+        }
+    }
+
+    /// Whether runs can be traced here: traces `true`.
+    ///
+    /// # Errors
+    /// [`TraceRefused`] with the reason, also when the sandbox itself fails.
+    pub async fn probe_trace(&self) -> Result<(), TraceRefused> {
+        let mut output = Vec::new();
+        match run_traced(&probe_spec(), self, &mut output, &mut CancelSignal::never()).await {
+            Ok((_, traced)) => traced.map(drop),
+            Err(error) => Err(TraceRefused::Start(std::io::Error::other(error))),
         }
     }
 

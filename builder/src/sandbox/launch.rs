@@ -15,6 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use super::spec::{Limits, OPEN_FILES_HARD};
+use super::trace::Installer;
 
 /// A limit as the child gets it: resource, soft, hard.
 type ResourceLimit = (Resource, u64, u64);
@@ -27,8 +28,13 @@ type ResourceLimit = (Resource, u64, u64);
 /// child started at the same moment inherits them (it would keep pipes open).
 ///
 /// The limits are set between fork and exec instead of through `prlimit(1)` or a shell: nothing more to run, and they
-/// already hold for bwrap.
-pub(super) fn prepare(command: &mut Command, inherited: Vec<RawFd>, limits: &Limits) -> io::Result<()> {
+/// already hold for bwrap. So does the filter of a traced run: it comes last, because from then on calls wait.
+pub(super) fn prepare(
+    command: &mut Command,
+    inherited: Vec<RawFd>,
+    limits: &Limits,
+    trace: Option<Installer>,
+) -> io::Result<()> {
     let limits = resource_limits(limits)?;
     let (_, descriptors_max) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     let descriptors_max = RawFd::try_from(descriptors_max).unwrap_or(RawFd::MAX).min(DESCRIPTORS_CLOSED_MAX);
@@ -54,7 +60,7 @@ pub(super) fn prepare(command: &mut Command, inherited: Vec<RawFd>, limits: &Lim
                 }
             }
         }
-        Ok(())
+        trace.as_ref().map_or(Ok(()), Installer::install)
     };
     // SAFETY: the closure allocates nothing and takes no locks; its vectors were made before the fork.
     unsafe { command.pre_exec(set_up) };

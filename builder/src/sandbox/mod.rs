@@ -16,6 +16,7 @@
 //!   leaves `/proc/sys` (and with it `kernel.core_pattern`, a way to run programs outside) writable for its owner, root.
 //!   So the inner uid 1000 is a host id that nobody uses, and writable binds change hands around the run.
 //! * The system call filter ([`seccomp`]) refuses what namespaces leave open.
+//! * [`run_traced`] notes which files of the system a run reads and misses (`trace`).
 //!
 //! `docs/sandbox.md` is the threat model; the tests of this module are its proofs.
 
@@ -34,6 +35,7 @@ mod plumbing;
 pub mod seccomp;
 pub mod spec;
 mod supervisor;
+mod trace;
 mod unconfined;
 mod watch;
 
@@ -41,7 +43,7 @@ mod watch;
 mod tests;
 
 pub use cancel::{CancelSignal, Canceller};
-pub use child::run;
+pub use child::{run, run_traced};
 pub use diagnosis::NoSandbox;
 pub use environment::{BuildEnvironment, build_environment};
 pub use host::{BWRAP_VERSION_MIN, BwrapVersion, HostFacts, HostQuery, Identity, RootEntry, RootEntryKind};
@@ -51,4 +53,5 @@ pub use output::{LastLines, OutputSink};
 pub use ownership::OwnershipError;
 pub use spec::{Bind, INNER_ID, Limits, Network, SANDBOX_POLICY, SandboxSpec, SpecError, Tmpfs, default_limits};
 pub use supervisor::{SUPERVISE, supervise};
+pub use trace::{FileTrace, MissedPath, TraceRefused};
 pub(crate) use unconfined::run_unconfined;

@@ -14,6 +14,7 @@ use tokio::net::unix::pipe;
 use super::bwrap::{self, Descriptors};
 use super::host::{HostFacts, Identity};
 use super::spec::SandboxSpec;
+use super::trace::Installer;
 use super::{SandboxError, etc, launch, seccomp};
 
 /// Our ends.
@@ -37,7 +38,11 @@ pub(super) struct Prepared {
 }
 
 /// Makes all descriptors for a run.
-pub(super) fn prepare(spec: &SandboxSpec, host: &HostFacts) -> Result<(Plumbing, Prepared), SandboxError> {
+pub(super) fn prepare(
+    spec: &SandboxSpec,
+    host: &HostFacts,
+    trace: Option<Installer>,
+) -> Result<(Plumbing, Prepared), SandboxError> {
     let step = SandboxError::step;
     let (status, status_writer) = io::pipe().map_err(step("making a pipe"))?;
     let (hold_reader, hold) = io::pipe().map_err(step("making a pipe"))?;
@@ -74,7 +79,7 @@ pub(super) fn prepare(spec: &SandboxSpec, host: &HostFacts) -> Result<(Plumbing,
     }
     inherited.extend([filter, arguments].into_iter().chain(etc).map(OwnedFd::from));
     let numbers = inherited.iter().map(AsRawFd::as_raw_fd).collect();
-    launch::prepare(&mut command, numbers, &spec.limits).map_err(step("reading the resource limits"))?;
+    launch::prepare(&mut command, numbers, &spec.limits, trace).map_err(step("reading the resource limits"))?;
 
     let receiver = |reader: io::PipeReader| pipe::Receiver::from_owned_fd(reader.into());
     let status = receiver(status).map_err(step("watching a pipe"))?;

@@ -1,6 +1,8 @@
 //! `log`: the output of a package's builds.
 
-use pip_accel_store::Access;
+use pip_accel_schema::manifest::Provenance;
+use pip_accel_schema::system_inputs::SystemInputs;
+use pip_accel_store::{Access, BuildRecord, Store};
 use serde_json::json;
 
 use super::Context;
@@ -24,7 +26,8 @@ pub(super) fn run(context: &Context<'_>, args: &LogArgs) -> Result<Exit, Failure
             .hint(&format!("build it: pip-accel build {name}==VERSION")));
     };
     if context.ui.json {
-        context.ui.json(&json!({ "version": 1, "builds": records }));
+        let builds: Result<Vec<_>, Failure> = records.iter().map(|record| as_json(&store, record)).collect();
+        context.ui.json(&json!({ "version": 1, "builds": builds? }));
     } else if args.list {
         for record in &records {
             let duration = seconds(std::time::Duration::from_millis(record.duration_ms));
@@ -39,4 +42,21 @@ pub(super) fn run(context: &Context<'_>, args: &LogArgs) -> Result<Exit, Failure
             .map_err(|error| Failure::new(Exit::Error, format!("cannot print the log: {error}")))?;
     }
     Ok(Exit::Done)
+}
+
+/// A build with what it read of the system, where that is known and the newest object of its recipe is still there.
+fn as_json(store: &Store, record: &BuildRecord) -> Result<serde_json::Value, Failure> {
+    let mut value = json!(record);
+    value["read"] = json!(read_of_the_system(store, record)?);
+    Ok(value)
+}
+
+fn read_of_the_system(store: &Store, record: &BuildRecord) -> Result<Option<SystemInputs>, Failure> {
+    let Some(id) = record.recipe else { return Ok(None) };
+    let mut objects = store.objects_named(&record.name, Some(&record.version))?;
+    objects.sort_by_key(|object| std::cmp::Reverse(object.registered_at));
+    Ok(objects.into_iter().find_map(|object| match object.provenance {
+        Provenance::Build { recipe, read, .. } if recipe.id() == id => read.map(|read| *read),
+        _ => None,
+    }))
 }

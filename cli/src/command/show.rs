@@ -77,6 +77,10 @@ fn show(context: &Context<'_>, store: &Store, object: &Object) -> Result<(), Fai
     ui.data(&format!("  from: {}", from(&object.provenance)));
     ui.data(&format!("  size: {}", bytes(object.size_bytes)));
     ui.data(&format!("  content: {}", object.content_digest));
+    if let Provenance::Build { read, .. } = &object.provenance {
+        let read = read.as_ref().map_or_else(|| "not known, the build was not traced".to_owned(), ToString::to_string);
+        ui.data(&format!("  read of the system: {read}"));
+    }
     for noticed in noticed(store, object)? {
         ui.data(&format!("  noticed: {noticed}"));
     }

@@ -85,7 +85,7 @@ fn identity(object: &ObjectRecord) -> Result<ObjectId, BundleFault> {
             (ObjectId::of_build(&recipe.id(), system_inputs, bytecode_tag), false)
         }
     };
-    if *path.id() != id {
+    if *path.id() != id || !object.lists_its_system_inputs() {
         return wrong("is not the id of what it says it is made from");
     }
     let label = StorePath::new(id, &object.name, &object.version, None).label().to_owned();

@@ -41,6 +41,10 @@ impl Store {
             let detail = format!("it was made from what object {} is made from", id_of(&record));
             return wrong(FindingKind::UnreadableRecord, detail);
         }
+        if !record.lists_its_system_inputs() {
+            let detail = "it lists other system inputs than it was built with".to_owned();
+            return wrong(FindingKind::UnreadableRecord, detail);
+        }
         let object = Registered {
             row: 0,
             id,

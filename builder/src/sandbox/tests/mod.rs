@@ -6,6 +6,7 @@ mod escape;
 mod leftovers;
 mod limits;
 mod mechanics;
+mod trace;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,0 +1,100 @@
+//! What the file trace of a build is good for: its system inputs, and what it looked for in vain.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pip_accel_schema::system_inputs::SystemInputs;
+
+use super::confinement::Traced;
+use super::hooks::Hook;
+use super::place::BuildPlace;
+use super::system;
+use crate::event::Event;
+use crate::sandbox::{FileTrace, MissedPath};
+use crate::session::Session;
+
+/// Namespace of what was said about machines that can't trace.
+const MEMO: &str = "untraced/1";
+
+/// Missed paths at the end of a failed build's log: the last ones, which are nearest to the failure.
+const MISSED_SHOWN: usize = 40;
+
+/// The traces of one build.
+#[derive(Debug, Default)]
+pub(super) struct BuildTrace(Mutex<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    /// What `build_wheel` did; other hooks are not run when their answer is remembered, so they don't count.
+    wheel: Option<FileTrace>,
+    /// What all hooks looked for in vain, in order.
+    missed: Vec<MissedPath>,
+}
+
+impl BuildTrace {
+    /// Keeps the trace of a hook.
+    pub(super) fn take(&self, session: &Session, hook: Hook, traced: Traced) {
+        let trace = match traced {
+            Traced::Off => return,
+            Traced::Refused(reason) => return say_once(session, &reason.to_string()),
+            Traced::Trace(trace) => trace,
+        };
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.missed.extend(trace.missed.iter().cloned());
+        if hook == Hook::BuildWheel {
+            noted.wheel = Some(trace);
+        }
+    }
+
+    /// All that was looked for in vain, the last ones last.
+    pub(super) fn missed(&self) -> Arc<[MissedPath]> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).missed.as_slice().into()
+    }
+
+    /// The lines that tell a reader of the log what was looked for in vain. A program or header that was found in another
+    /// folder was not missed.
+    pub(super) fn missed_in_words(&self) -> Vec<String> {
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = noted.wheel.iter().flat_map(|trace| &trace.read);
+        let found: HashSet<&OsStr> = read.filter_map(|path| path.file_name()).collect();
+        let is_missed = |missed: &&MissedPath| missed.path.file_name().is_some_and(|name| !found.contains(name));
+        let mut shown: Vec<&MissedPath> = noted.missed.iter().rev().filter(is_missed).take(MISSED_SHOWN).collect();
+        shown.reverse();
+        shown.into_iter().map(|missed| format!("missed: {}", missed.path.display())).collect()
+    }
+}
+
+impl BuildPlace<'_> {
+    /// What the build read of the system; `None` when that is not known in full.
+    pub(super) async fn system_inputs(&self) -> Option<SystemInputs> {
+        let trace = self.trace.0.lock().unwrap_or_else(PoisonError::into_inner).wheel.take();
+        let trace = trace.filter(|trace| trace.complete)?;
+        let work = tokio::task::spawn_blocking(move || system::system_inputs(&trace.read));
+        match work.await {
+            Ok(Ok(inputs)) => Some(inputs),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, pin = %self.pin, "the system inputs of a build are not known");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// Says that builds can't be traced here, once in the life of a store.
+fn say_once(session: &Session, reason: &str) {
+    // Builds end at the same time.
+    static SAYING: Mutex<()> = Mutex::new(());
+    let saying = SAYING.lock().unwrap_or_else(PoisonError::into_inner);
+    if session.store.memo_get(MEMO, reason.as_bytes()).is_ok_and(|said| said.is_some()) {
+        return;
+    }
+    // A store that can't remember says it again.
+    drop(session.store.memo_put(MEMO, reason.as_bytes(), b"said"));
+    drop(saying);
+    session.report(Event::Warning(format!(
+        "builds can't be traced here: {reason}; what they read of the system is not recorded, and only the log explains \
+         a failure"
+    )));
+}
