@@ -95,6 +95,8 @@ fn a_crowd_of_all_kinds_gets_along() {
     let mut env = env();
     env.set("PIP_ACCEL_GENERATIONS", "0");
     write_locks(&env);
+    // There has to be a store before one can be verified.
+    env.run(["fetch", "base.lock"]).success();
     let (env, end) = (&env, Instant::now() + minutes().unwrap_or(CROWD));
     std::thread::scope(|scope| {
         let realizing: Vec<_> =
