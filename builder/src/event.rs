@@ -84,8 +84,24 @@ pub enum Event {
         /// What is waited for and who has it, as a sentence fragment.
         what: String,
     },
+    /// Something that takes time, or took it, and is no warning.
+    Note(String),
     /// Something the user should know and that stops nothing.
     Warning(String),
+}
+
+/// An error and what is behind it, for a sentence of an event.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Receives events, from any thread, in the order in which they happen.

@@ -14,6 +14,7 @@ use crate::index::IndexSettings;
 use crate::lock::FormatControl;
 use crate::python::interpreter::PythonInstallation;
 use crate::sandbox::Limits;
+use crate::system_packages::{ExplainOptions, Explainer};
 
 /// How builds are kept away from the machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct SessionOptions {
     pub home: Option<PathBuf>,
     /// `PATH`, to find the sandbox's program.
     pub search_path: String,
+    /// What failed builds are explained with.
+    pub explain: ExplainOptions,
 }
 
 /// One run.
@@ -69,6 +72,8 @@ pub struct Session {
     pub options: SessionOptions,
     /// Stops the run when set.
     pub cancel: CancelToken,
+    /// Explains failed builds.
+    pub(crate) explainer: Explainer,
     reporter: Arc<dyn Reporter>,
     identity: ValueDigest,
     tags: OnceLock<TagSet>,
@@ -101,6 +106,7 @@ impl Session {
             lease: store.lease()?,
             identity: python.interpreter.identity(),
             python,
+            explainer: Explainer::new(options.explain.clone()),
             options,
             cancel: CancelToken::of(store),
             reporter,

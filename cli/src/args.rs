@@ -14,7 +14,7 @@ pub use bundle::{BundleArgs, UnbundleArgs};
 use generations::{DiffArgs, GenerationsArgs, RollbackArgs};
 use inspect::{DuArgs, GraphArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
 use roots::RootsArgs;
-use system_packages::{DiagnoseArgs, IndexArgs};
+use system_packages::{DiagnoseArgs, IndexArgs, SystemPackagesArg};
 
 /// A content-addressed build store for Python packages
 ///
@@ -194,6 +194,9 @@ pub struct RealizeArgs {
     /// Link detached packages again: their private copies go, with all that was edited in them
     #[arg(long)]
     pub reattach: bool,
+    /// What to do when a build lacks packages of the system
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub system_packages: Option<SystemPackagesArg>,
     /// Where files come from
     #[command(flatten)]
     pub source: SourceArgs,
@@ -205,6 +208,9 @@ pub struct FetchArgs {
     /// The lock
     #[arg(value_name = "LOCK")]
     pub lock: PathBuf,
+    /// What to do when a build lacks packages of the system
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub system_packages: Option<SystemPackagesArg>,
     /// Where files come from
     #[command(flatten)]
     pub source: SourceArgs,
@@ -216,6 +222,9 @@ pub struct BuildArgs {
     /// `NAME==VERSION`, or the path of an sdist
     #[arg(value_name = "NAME==VERSION|SDIST")]
     pub target: String,
+    /// What to do when a build lacks packages of the system
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub system_packages: Option<SystemPackagesArg>,
     /// Where files come from
     #[command(flatten)]
     pub source: SourceArgs,

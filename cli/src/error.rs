@@ -35,11 +35,13 @@ pub(crate) struct Failure {
     /// Lines that follow the message: failed packages, last lines of a build.
     details: Vec<String>,
     hints: Vec<String>,
+    /// What failed builds lack, for programs.
+    system_packages: Option<serde_json::Value>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: String) -> Self {
-        Self { exit, message, details: Vec::new(), hints: Vec::new() }
+        Self { exit, message, details: Vec::new(), hints: Vec::new(), system_packages: None }
     }
 
     /// A word on the command line that can't be used.
@@ -81,15 +83,16 @@ impl Failure {
     pub(crate) fn show(&self, ui: &Ui) {
         if ui.json {
             // For programs: the reason is where they look for the report.
-            ui.json(&serde_json::json!({
-                "version": 1,
-                "error": {
-                    "message": self.message,
-                    "details": self.details,
-                    "hints": self.hints,
-                    "exit_code": self.exit.code(),
-                },
-            }));
+            let mut error = serde_json::json!({
+                "message": self.message,
+                "details": self.details,
+                "hints": self.hints,
+                "exit_code": self.exit.code(),
+            });
+            if let Some(missing) = &self.system_packages {
+                error["system_packages"] = missing.clone();
+            }
+            ui.json(&serde_json::json!({ "version": 1, "error": error }));
         }
         ui.error(&self.message);
         for line in &self.details {
@@ -102,7 +105,7 @@ impl Failure {
 }
 
 /// The error and what is behind it, as one sentence.
-fn sentence(error: &dyn Error) -> String {
+pub(crate) fn sentence(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -350,8 +353,18 @@ impl From<RealizeError> for Failure {
 /// The first real failure decides the exit code; the others are listed, cancelled ones as a number. A full disk is said
 /// once, whatever failed because of it.
 fn packages(failures: &[ObtainError], disk: &DiskNeed) -> Failure {
-    let real: Vec<&ObtainError> = failures.iter().filter(|error| !error.is_cancelled()).collect();
+    let mut real: Vec<&ObtainError> = failures.iter().filter(|error| !error.is_cancelled()).collect();
     let cancelled = failures.len() - real.len();
+    // A build that several packages wanted fails for each of them.
+    let mut builds = Vec::new();
+    real.retain(|error| match error {
+        ObtainError::Build(failure) if builds.contains(&&failure.log) => false,
+        ObtainError::Build(failure) => {
+            builds.push(&failure.log);
+            true
+        }
+        _ => true,
+    });
     let Some((first, others)) = real.split_first() else {
         return Failure::new(Exit::Interrupted, "everything was cancelled".to_owned());
     };
@@ -359,10 +372,12 @@ fn packages(failures: &[ObtainError], disk: &DiskNeed) -> Failure {
     let mut failure = if is_full(*first) { full_for(&no_room, disk) } else { obtain(first) };
     for other in others.iter().filter(|error| !is_full(**error)) {
         failure.details.push(format!("also: {}", sentence(*other)));
+        failure.details.extend(system_packages::explained(other));
     }
     if !is_full(*first) && !no_room.is_empty() {
         failure.details.push(format!("also: {}", full_for(&no_room, disk).message));
     }
+    system_packages::sum_up(&mut failure, &real);
     if cancelled > 0 {
         failure.details.push(format!("cancelled because of that: {}", counted(cancelled, "package")));
     }
@@ -466,9 +481,7 @@ fn obtain(error: &ObtainError) -> Failure {
         ObtainError::Cycle { .. } => {
             Failure::new(Exit::BuildFailed, text).hint("use a wheel of one of them: remove --no-binary for it")
         }
-        ObtainError::Build(failure) => Failure::new(Exit::BuildFailed, text)
-            .details(failure.tail.iter().cloned())
-            .hint(&format!("see the whole log: pip-accel log {}=={}", failure.name, failure.version)),
+        ObtainError::Build(failure) => system_packages::build(failure, text),
         ObtainError::Cancelled { .. } => Failure::new(Exit::Interrupted, text),
     }
 }

@@ -15,6 +15,8 @@ pub enum Exit {
     LockRefused,
     /// A build failed.
     BuildFailed,
+    /// A package of the system is missing and was not granted.
+    PackageMissing,
     /// Not in the store, and the network is off.
     Offline,
     /// Verify found something.
@@ -35,6 +37,7 @@ impl Exit {
             Self::Usage => 2,
             Self::LockRefused => 3,
             Self::BuildFailed => 4,
+            Self::PackageMissing => 5,
             Self::Offline => 6,
             Self::StoreDamaged => 8,
             Self::NoSandbox => 9,

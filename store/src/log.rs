@@ -102,6 +102,22 @@ impl BuildLogWriter {
         Ok(())
     }
 
+    /// What was written so far, at most `most` bytes of it, from the beginning.
+    ///
+    /// # Errors
+    /// When the log can't be written or read.
+    pub fn so_far(&mut self, most: u64) -> Result<Vec<u8>, StoreError> {
+        self.flush().on("write", &self.path)?;
+        let file = File::open(&self.path).on("open", &self.path)?;
+        let mut decoder = zstd::Decoder::new(file).on("read", &self.path)?.take(most);
+        let mut text = Vec::new();
+        // The frame has no end yet: what comes before is whole, since it was flushed.
+        match decoder.read_to_end(&mut text) {
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error).on("read", &self.path),
+            _ => Ok(text),
+        }
+    }
+
     /// Ends the log and registers the build. `record.log` is set here; the completed record comes back.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ mod protect;
 mod realize;
 mod resolver;
 mod roots;
+mod rounds;
 mod sandbox_builds;
 mod store_lifecycle;
 mod store_objects;

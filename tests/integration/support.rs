@@ -15,6 +15,8 @@ pub(crate) mod exit {
     pub(crate) const LOCK_REFUSED: i32 = 3;
     /// A build failed.
     pub(crate) const BUILD_FAILED: i32 = 4;
+    /// A package of the system is missing and was not granted.
+    pub(crate) const PACKAGE_MISSING: i32 = 5;
     /// Offline and not in the store.
     pub(crate) const OFFLINE: i32 = 6;
     /// `verify` found something.

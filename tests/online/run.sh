@@ -66,6 +66,11 @@ if [ "$(. /etc/os-release && echo "$VERSION_CODENAME")" = bookworm ]; then
 else
     echo "the corpus of failed builds is left out: it is from Debian 12" >&2
 fi
+if [ "$(id -u)" = 0 ] && [ -x /usr/bin/apt-get ]; then
+    check "a build that lacks a package of the system" python3 "$here/rounds.py" "$program"
+else
+    echo "installing a package of the system is left out: it needs root and apt" >&2
+fi
 
 if [ "$failures" -gt 0 ]; then
     echo "test-online: $failures checks failed" >&2

@@ -13,6 +13,7 @@ pub mod output;
 pub mod package;
 pub mod proxy;
 pub mod saved_state;
+pub mod terminal;
 pub mod tree_digest;
 
 pub use environment::{Running, TestEnv};

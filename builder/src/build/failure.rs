@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
 use crate::sandbox::{MissedPath, SandboxStatus};
+use crate::system_packages::Explanation;
 
 /// Lines of the log that are shown with a failure.
 pub(super) const LOG_TAIL_LINES: usize = 25;
@@ -50,4 +51,14 @@ pub struct BuildFailure {
     pub log: PathBuf,
     /// Paths of the system that it looked for in vain, the last ones last; empty when it was not traced.
     pub missed: Arc<[MissedPath]>,
+    /// What it lacks; `None` for a build that was ended, or gave something that can't be used.
+    pub explanation: Option<Arc<Explanation>>,
+}
+
+impl BuildFailure {
+    /// The Debian packages that would let it go on; empty if none is known to.
+    #[must_use]
+    pub fn missing_packages(&self) -> &[String] {
+        self.explanation.as_ref().map_or(&[], |explanation| &explanation.finding.packages)
+    }
 }

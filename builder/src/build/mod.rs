@@ -9,11 +9,13 @@
 //! 4. `get_requires_for_build_wheel`, which may add requirements and repeat 2 and 3 (`inputs`);
 //! 5. the recipe; if a realisation of it exists nothing is built;
 //! 6. `build_wheel`, then the wheel is unpacked, checked and published like any other;
+//!    a build that fails is explained (`explained`): which system package it lacks;
 //! 7. if it failed because its requirements are too new for it (`too_new`), once more with older ones (`as_of`).
 
 mod as_of;
 mod confinement;
 mod dpkg;
+mod explained;
 mod failure;
 mod hooks;
 pub(crate) mod inputs;
@@ -136,10 +138,24 @@ impl Build<'_> {
         self.check_name(&sdist)?;
         let version = self.pin.version.clone().or_else(|| sdist.metadata.as_ref().map(|told| told.version.clone()));
         let place = BuildPlace::new(self.engine, self.pin, version, (&scratch, &sdist))?;
-        let (inputs, recipe) = self.inputs(&place, &sdist, as_of).await?;
-        let obtained = self.tree(&place, &inputs, recipe).await.inspect_err(|error| match error.is_cancelled() {
-            true => place.close_interrupted_log(),
-            false => place.close_log_of_begun(&error.to_string()),
+        match self.attempt_in(&place, &sdist, as_of).await {
+            Err(ObtainError::Build(failure)) => Err(place.explained(failure).await),
+            result => result,
+        }
+    }
+
+    async fn attempt_in(
+        &self,
+        place: &BuildPlace<'_>,
+        sdist: &UnpackedSdist,
+        as_of: Option<&AsOf>,
+    ) -> Result<Obtained, ObtainError> {
+        let (inputs, recipe) = self.inputs(place, sdist, as_of).await?;
+        let obtained = self.tree(place, &inputs, recipe).await.inspect_err(|error| match error {
+            // Its log is closed with the explanation.
+            ObtainError::Build(_) => {}
+            error if error.is_cancelled() => place.close_interrupted_log(),
+            error => place.close_log_of_begun(&error.to_string()),
         })?;
         if as_of.is_some() {
             // Not before it is known that they serve.

@@ -94,13 +94,13 @@ pub(super) struct BuildPlace<'a> {
     pub(super) sdist: &'a UnpackedSdist,
     scratch: &'a Scratch,
     seen: Seen,
-    log: Mutex<BuildLog>,
+    pub(super) log: Mutex<BuildLog>,
     pub(super) trace: BuildTrace,
     started_at: i64,
 }
 
-struct BuildLog {
-    writer: Option<BuildLogWriter>,
+pub(super) struct BuildLog {
+    pub(super) writer: Option<BuildLogWriter>,
     /// How long programs of the build ran.
     ran: Duration,
     path: PathBuf,
@@ -190,10 +190,10 @@ impl<'a> BuildPlace<'a> {
         self.version.clone().unwrap_or_else(|| self.pin.label_version())
     }
 
-    /// A failure of this build; its log is closed.
+    /// A failure of this build; its log stays open for the explanation.
     pub(super) fn failure(&self, status: BuildStatus, reason: String) -> ObtainError {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let failure = BuildFailure {
+        ObtainError::Build(Arc::new(BuildFailure {
             name: self.name().clone(),
             version: self.label_version(),
             status,
@@ -201,11 +201,13 @@ impl<'a> BuildPlace<'a> {
             tail: log.last_lines.lines().map(str::to_owned).collect(),
             log: log.path.clone(),
             missed: self.trace.missed(),
-        };
-        drop(log);
-        self.trace.missed_in_words().iter().for_each(|line| self.annotate(line));
-        self.close_log(&failure.reason);
-        ObtainError::Build(Arc::new(failure))
+            explanation: None,
+        }))
+    }
+
+    /// Whether `failure` is of this build, not of another one whose tree it wanted.
+    pub(super) fn is_log_of(&self, failure: &BuildFailure) -> bool {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).path == failure.log
     }
 
     /// Says that the build is about to run: from now on it is in the list, however it ends.

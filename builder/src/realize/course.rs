@@ -7,6 +7,8 @@
 //! * a package that can't be looked up: the work on all others, but no look-up. All that is wrong with a lock is told at
 //!   once. When the index itself fails, only the look-ups before it in the lock go on, since those after it are likely
 //!   to fail in the same way, each as slowly;
+//! * a build that lacks packages of the system: nothing. Others may lack some too, all are asked for at once, and what is
+//!   built meanwhile is kept;
 //! * any other failure: the work on the packages after it in the lock.
 //!
 //! What is named first was thereby never stopped by anything but a failure that would come before it.
@@ -66,7 +68,7 @@ impl Course {
 /// What the failure of the package at `position` stops.
 pub(crate) fn stop_others(courses: &[Course], position: usize, failure: &ObtainError) {
     let Some(failed) = courses.get(position) else { return };
-    if failure.is_cancelled() {
+    if failure.is_cancelled() || failure.lacks_packages() {
         return;
     }
     let is_look_up = !failed.is_looked_up();

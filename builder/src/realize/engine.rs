@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::course::Course;
 use super::error::ObtainError;
+use super::lacking::Lacking;
 use super::permits::Permits;
 use super::pin::{ChosenKind, Pin, PinKey, Selection};
 use super::profile::{Activity, Work};
@@ -70,6 +71,7 @@ pub struct Engine {
     bytecode: OnceLock<Arc<BytecodePool>>,
     /// By pin, and whether a build wants it: under [`Purpose::Fetch`] only what builds want is built.
     cells: Mutex<HashMap<(PinKey, bool), Cell>>,
+    pub(super) lacking: Lacking,
     build_locks: Vec<LockedBuild>,
     purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
@@ -110,6 +112,7 @@ impl Engine {
             client: OnceCell::new(),
             bytecode: OnceLock::new(),
             cells: Mutex::default(),
+            lacking: Lacking::default(),
             build_locks,
             purpose,
             touched: Mutex::default(),
@@ -138,7 +141,8 @@ impl Engine {
             let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(cells.entry((key, wanted_by.is_some())).or_default())
         };
-        let obtained = cell.get_or_try_init(|| self.obtain(pin, &key, wanted_by.is_some())).await.cloned()?;
+        let obtained =
+            cell.get_or_try_init(|| self.obtain_unless_known(pin, &key, wanted_by.is_some())).await.cloned()?;
         self.touch(obtained.object.id);
         Ok(obtained)
     }
@@ -173,7 +177,12 @@ impl Engine {
         self.permits.wait(parent, child).map_err(|_| ObtainError::Cycle { pin: pin.to_string() })
     }
 
-    async fn obtain(self: &Arc<Self>, pin: &Pin, key: &PinKey, for_build: bool) -> Result<Obtained, ObtainError> {
+    pub(super) async fn obtain(
+        self: &Arc<Self>,
+        pin: &Pin,
+        key: &PinKey,
+        for_build: bool,
+    ) -> Result<Obtained, ObtainError> {
         let cancelled = || ObtainError::Cancelled { pin: pin.to_string() };
         if self.cancel().is_cancelled() {
             return Err(cancelled());

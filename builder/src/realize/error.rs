@@ -205,6 +205,13 @@ impl ObtainError {
         matches!(self, Self::Cancelled { .. })
     }
 
+    /// Whether it is a build that lacks packages of the system: others may lack some too, and all are to be asked for at
+    /// once.
+    #[must_use]
+    pub fn lacks_packages(&self) -> bool {
+        matches!(self, Self::Build(failure) if !failure.missing_packages().is_empty())
+    }
+
     /// Whether the lock and the index don't go together. Other packages may have the same trouble, and all of it is to
     /// be told at once.
     #[must_use]

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 
 use crate::cancel::CancelToken;
 
-/// While it lives, both signals interrupt the token instead of ending the process. Afterwards they do nothing: the
-/// handler of a signal stays, and the process is about to end.
+/// While it lives, both signals interrupt the token instead of ending the process. Afterwards they do nothing, since the
+/// handler of a signal stays: whoever goes on after a run needs a listener of its own.
 #[derive(Debug)]
 pub struct Interrupts {
     /// Dropped, it ends the thread that listens.

@@ -18,6 +18,7 @@ mod fetch;
 pub mod generations;
 mod interrupt;
 mod keep;
+mod lacking;
 mod link;
 mod permits;
 pub mod pin;

@@ -121,6 +121,10 @@ fn count_points(count: u32) -> u32 {
 /// The candidates for `evidence`.
 pub(super) fn candidates(evidence: &Evidence, around: &Surroundings, index: &SystemIndex) -> Candidates {
     let name = evidence.name.as_str();
+    if let Some(package) = index.own_package(evidence.kind, name) {
+        let ranked = vec![Candidate { package: package.to_owned(), score: 100 }];
+        return Candidates { ranked, ..Candidates::default() };
+    }
     let mut all = match evidence.kind {
         Kind::Header if evidence.text.contains("Error: Unable to find '") => included_by_swig(name, around, index),
         Kind::Header => headers(name, around, index),

@@ -64,6 +64,30 @@ pub struct Finding {
     pub reason: String,
 }
 
+/// Longest part of a log's own words that is shown, in characters.
+const EVIDENCE_SHOWN_MAX: usize = 200;
+
+impl Finding {
+    /// Two lines for people: what is missing and where that was said; what to do about it. The words of the log are in
+    /// them as they are.
+    #[must_use]
+    pub fn lines(&self) -> [String; 2] {
+        let evidence: String = self.evidence.chars().take(EVIDENCE_SHOWN_MAX).collect();
+        let evidence = if self.line == 0 { evidence } else { format!("line {}: {evidence}", self.line) };
+        let missing = match (self.kind, self.packages.is_empty()) {
+            (Kind::Unknown, _) => self.reason.clone(),
+            (_, true) => evidence,
+            (kind, false) => format!("missing {} {}: {evidence}", kind.noun(), self.name),
+        };
+        let remedy = match (self.packages.is_empty(), self.kind) {
+            (false, _) => format!("{}: sudo apt-get install {}", self.reason, self.packages.join(" ")),
+            (true, Kind::Unknown) => "nothing to install".to_owned(),
+            (true, _) => format!("nothing to install: {}", self.reason),
+        };
+        [missing, remedy]
+    }
+}
+
 /// A piece of evidence with what it counts and what the index has for it.
 #[derive(Debug)]
 struct Weighed {
@@ -92,6 +116,13 @@ pub fn diagnose(input: &Input<'_>) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether `log` says of anything that it is missing, so that it is worth while to have an index.
+#[must_use]
+pub(super) fn asks_index(log: &[u8]) -> bool {
+    let scan = scan(log);
+    !scan.hints.is_empty() || scan.evidence.iter().any(|evidence| evidence.reason.is_none())
 }
 
 /// Weights, less what the distance from the end takes; of equal messages the last one.
@@ -130,7 +161,7 @@ fn answer(weighed: &[Weighed], scan: &Scan, input: &Input<'_>) -> Finding {
             );
             return negative(evidence, found.ranked, reason);
         }
-        let why_not = why_not(evidence, &found);
+        let why_not = why_not(evidence, &found, input);
         if let Some(finding) = proposal(evidence, found, input) {
             return with_others(finding, evidence, (scan, weighed), input);
         }
@@ -252,8 +283,23 @@ fn negative(evidence: &Evidence, candidates: Vec<Candidate>, reason: String) -> 
 }
 
 /// Why evidence without candidates has none.
-fn why_not(evidence: &Evidence, found: &Candidates) -> String {
+fn why_not(evidence: &Evidence, found: &Candidates, input: &Input<'_>) -> String {
     let (noun, name) = (evidence.kind.noun(), &evidence.name);
+    if let Some(best) = found.ranked.first() {
+        // Candidates without a proposal: all of them are installed.
+        let package = &best.package;
+        let of = match input.installed.name_of(package) {
+            Some(other) if other != package => format!(" (as {other})"),
+            _ => String::new(),
+        };
+        return format!("{package} has the {noun} {name} and is installed{of}: the build does not find it there");
+    }
+    if input.index.is_empty() {
+        return format!(
+            "without the index of Debian's files nobody knows which package has the {noun} {name}; \
+             make it: pip-accel index update"
+        );
+    }
     if found.is_in_python {
         return format!("the {noun} {name} belongs to another Python: the project is too old for the interpreter");
     }

@@ -7,16 +7,20 @@
 //! dpkg ──► installed ─────────────────────────────────────────────────────┘
 //! ```
 //!
-//! All but making the index and reading dpkg's list is pure: [`diagnose`] is a function of its [`Input`].
+//! All but making the index and reading dpkg's list is pure: [`diagnose`] is a function of its [`Input`]. [`Explainer`]
+//! does it for the builds of a run, with what users say themselves ([`own`]); [`install`] has apt install what is missing.
 
 mod alternatives;
 mod candidates;
 mod decide;
 mod evidence;
+mod explain;
 pub mod index;
+pub mod install;
 mod installed;
 pub mod log;
 mod negatives;
+pub mod own;
 mod pattern;
 mod rules;
 mod scan;
@@ -24,9 +28,11 @@ mod sentences;
 mod statements;
 mod surroundings;
 mod trace;
+mod undeclared;
 mod words;
 
 pub use candidates::Candidate;
 pub use decide::{Finding, Input, diagnose};
 pub use evidence::{Evidence, Kind, MissedPath};
+pub use explain::{ExplainOptions, Explainer, Explanation, Failed};
 pub use installed::Installed;

@@ -2,7 +2,33 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+
+/// What is done about packages of the system that builds lack
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SystemPackagesArg {
+    /// Show the command and ask on the terminal (the default)
+    Ask,
+    /// Install them without a question: apt-get, with sudo where that is needed
+    Install,
+    /// Unpack them into the store, without root (not possible yet)
+    Unpack,
+    /// Say which they are and stop
+    Refuse,
+}
+
+impl SystemPackagesArg {
+    /// The word of the setting.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Install => "install",
+            Self::Unpack => "unpack",
+            Self::Refuse => "refuse",
+        }
+    }
+}
 
 /// Arguments of `diagnose`
 #[derive(Debug, Args)]

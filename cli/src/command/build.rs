@@ -10,6 +10,7 @@ use pip_accel_store::Access;
 use serde_json::json;
 
 use super::Context;
+use super::rounds::{Policy, in_rounds};
 use super::session::Opened;
 use crate::args::BuildArgs;
 use crate::error::Failure;
@@ -26,12 +27,11 @@ pub(super) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<Exit, Failu
             Failure::new(Exit::Usage, text).hint("leave --only-binary away, or fetch the wheel: pip-accel fetch")
         );
     }
-    let settings = context.settings()?;
+    let mut settings = context.settings()?;
+    let policy = Policy::of(&mut settings, args.system_packages)?;
     let store = context.open(&settings, Access::ReadWrite)?;
     let opened = Opened::new(context, store, settings, &args.source, &LockOptions::default())?;
-    let result = build_one(&opened.session, &target);
-    opened.progress.finish();
-    let obtained = result?;
+    let obtained = in_rounds(context, (&opened, policy), || build_one(&opened.session, &target))?;
     let object = &obtained.object;
     if context.ui.json {
         context.ui.json(&json!({

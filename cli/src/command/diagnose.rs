@@ -5,16 +5,14 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use pip_accel_builder::system_packages::log::read_log;
-use pip_accel_builder::system_packages::{Finding, Input, Installed, Kind, diagnose};
+use pip_accel_builder::system_packages::{Finding, Input, Installed, diagnose};
 
+use super::session::own_rules;
 use super::{Context, index};
 use crate::args::system_packages::DiagnoseArgs;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::settings::Value;
-
-/// Longest part of a log's own words that is shown, in characters.
-const EVIDENCE_SHOWN_MAX: usize = 200;
 
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &DiagnoseArgs) -> Result<Exit, Failure> {
@@ -22,15 +20,21 @@ pub(super) fn run(context: &Context<'_>, args: &DiagnoseArgs) -> Result<Exit, Fa
     settings.set("offline", args.offline.then_some(Value::Flag(true)));
     let log = log(context, &args.log)?;
     let store = context.open_as_allowed(&settings)?;
-    let index = index::ready(context, &store, settings.flag("offline"))?;
+    let rules = own_rules(&context.host, &settings)?;
+    let index = index::ready(context, &store, settings.flag("offline"))?.with_own(rules.names().clone());
     // The log may be from another machine or another time: what is installed here says nothing about it.
     let installed = Installed::unknown();
-    let findings = diagnose(&Input { log: &log, missed: &[], index: &index, installed: &installed });
-    let Some(finding) = findings.first() else { return Ok(Exit::Done) };
+    let own = rules.finding(&log, &installed);
+    let decide =
+        || diagnose(&Input { log: &log, missed: &[], index: &index, installed: &installed }).into_iter().next();
+    let Some(finding) = own.or_else(decide) else { return Ok(Exit::Done) };
+    let finding = &finding;
     if context.ui.json {
         context.ui.json(&serde_json::to_value(finding).unwrap_or_default());
     } else {
-        show(context, finding);
+        for line in finding.lines() {
+            context.ui.data(&line);
+        }
     }
     here(context, finding);
     Ok(Exit::Done)
@@ -47,24 +51,6 @@ fn log(context: &Context<'_>, path: &Path) -> Result<Vec<u8>, Failure> {
         Box::new(File::open(context.host.absolute(path)).map_err(failed)?)
     };
     read_log(input).map_err(failed)
-}
-
-/// What is missing and where that was said; what to do about it.
-fn show(context: &Context<'_>, finding: &Finding) {
-    let evidence: String = finding.evidence.chars().take(EVIDENCE_SHOWN_MAX).collect();
-    let evidence = if finding.line == 0 { evidence } else { format!("line {}: {evidence}", finding.line) };
-    let missing = match (finding.kind, finding.packages.is_empty()) {
-        (Kind::Unknown, _) => finding.reason.clone(),
-        (_, true) => evidence,
-        (kind, false) => format!("missing {} {}: {evidence}", kind.noun(), finding.name),
-    };
-    context.ui.data(&missing);
-    if finding.packages.is_empty() {
-        let reason = if finding.kind == Kind::Unknown { String::new() } else { format!(": {}", finding.reason) };
-        context.ui.data(&format!("nothing to install{reason}"));
-    } else {
-        context.ui.data(&format!("{}: sudo apt-get install {}", finding.reason, finding.packages.join(" ")));
-    }
 }
 
 /// Says which of the packages this machine has.

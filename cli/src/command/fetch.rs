@@ -7,6 +7,7 @@ use pip_accel_store::Access;
 use serde_json::json;
 
 use super::Context;
+use super::rounds::{Policy, in_rounds};
 use super::session::{Opened, load_lock};
 use crate::args::FetchArgs;
 use crate::error::Failure;
@@ -17,12 +18,12 @@ use crate::ui::seconds;
 pub(super) fn run(context: &Context<'_>, args: &FetchArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
     let lock = load_lock(context, &args.lock)?;
-    let settings = context.settings()?;
+    let mut settings = context.settings()?;
+    let policy = Policy::of(&mut settings, args.system_packages)?;
     let store = context.open(&settings, Access::ReadWrite)?;
     let opened = Opened::new(context, store, settings, &args.source, &lock.options)?;
-    let result = realize::fetch(&opened.session, &lock, &context.host.absolute(&args.lock));
-    opened.progress.finish();
-    let report = result?;
+    let place = context.host.absolute(&args.lock);
+    let report = in_rounds(context, (&opened, policy), || realize::fetch(&opened.session, &lock, &place))?;
     if context.ui.json {
         context.ui.json(&json!({
             "version": 1,

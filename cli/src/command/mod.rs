@@ -18,6 +18,7 @@ mod manual;
 mod optimise;
 mod realize;
 mod roots;
+pub(crate) mod rounds;
 mod session;
 mod show;
 mod status;

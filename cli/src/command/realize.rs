@@ -16,6 +16,7 @@ use serde_json::json;
 
 use self::again::{Begun, content_of_known};
 use super::Context;
+use super::rounds::{Policy, in_rounds};
 use super::session::{Opened, apply_flags, load_lock};
 use crate::args::{LinkModeArg, RealizeArgs};
 use crate::error::Failure;
@@ -30,6 +31,7 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     settings.set("link-mode", args.link_mode.map(|mode| Value::Text(link_mode(mode).as_str().to_owned())));
     settings.set("link", (!args.link.is_empty()).then(|| Value::List(args.link.clone())));
     apply_flags(&mut settings, &args.source);
+    let policy = Policy::of(&mut settings, args.system_packages)?;
     let mut request = request(context, args, &settings)?;
     let known = content_of_known(context, args, &request);
     let mut begun = None;
@@ -57,9 +59,7 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         print_build_lock(context, &unlocked_builds(&opened.session, &lock)?);
         return Ok(Exit::Done);
     }
-    let result = realize::realize(&opened.session, &lock, &request);
-    opened.progress.finish();
-    let report = result?;
+    let report = in_rounds(context, (&opened, policy), || realize::realize(&opened.session, &lock, &request))?;
     // What is built once is not built again, and then there is no reason to speak of it every time.
     let unlocked = if report.built > 0 { unlocked_builds(&opened.session, &lock)?.resolved } else { Vec::new() };
     show(context, (&report, &unlocked), &request, started);

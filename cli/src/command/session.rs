@@ -14,6 +14,8 @@ use pip_accel_builder::python::interpreter::{
 use pip_accel_builder::python::pip_settings::{PipConfigFiles, PipSettings};
 use pip_accel_builder::sandbox::{Limits, default_limits};
 use pip_accel_builder::session::{SandboxChoice, Session, SessionOptions};
+use pip_accel_builder::system_packages::ExplainOptions;
+use pip_accel_builder::system_packages::own::OwnRules;
 use pip_accel_schema::lock_file::FormatSelection;
 use pip_accel_store::{Access, Store};
 use url::Url;
@@ -174,7 +176,23 @@ fn options(
         resolver_variables,
         home: host.home(),
         search_path: host.variable("PATH").unwrap_or_default(),
+        explain: ExplainOptions {
+            rules: own_rules(host, settings)?,
+            may_make_index: !offline && (!settings.is_set("make-index") || settings.flag("make-index")),
+        },
     })
+}
+
+/// What the user says about packages of the system. The usual places need not be there, named ones do.
+pub(super) fn own_rules(host: &Host, settings: &Settings) -> Result<OwnRules, Failure> {
+    let mut places: Vec<PathBuf> =
+        settings.list("system-package-rules").iter().map(|path| host.absolute(Path::new(path))).collect();
+    if !settings.is_set("system-package-rules") {
+        places.push("/etc/pip-accel/deps".into());
+        places.extend(host.home().map(|home| home.join(".pip-accel/deps")));
+        places.retain(|place| place.is_dir());
+    }
+    Ok(OwnRules::read(&places)?)
 }
 
 pub(super) fn sandbox(settings: &Settings) -> SandboxChoice {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{KEYS, Origin, Value, links};
+use super::{KEYS, Origin, Value, auto_install, links};
 
 /// Largest configuration file read; far more than all settings take.
 const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -132,8 +132,7 @@ fn ini_pairs(text: &str) -> Option<Vec<(String, String)>> {
 }
 
 /// Settings of the original that mean nothing here: accepted, so that its files stay usable.
-const ORIGINAL_ONLY: [&str; 9] = [
-    "auto-install",
+const ORIGINAL_ONLY: [&str; 8] = [
     "log-format",
     "log-verbosity",
     "max-retries",
@@ -149,6 +148,12 @@ fn from_ini(path: &Path, pairs: &[(String, String)]) -> Result<Vec<(&'static str
     for (name, text) in pairs {
         match name.as_str() {
             "data-directory" => values.push(("store", Value::Text(text.clone()))),
+            "auto-install" => {
+                let value = auto_install(text, &Origin::File(path.to_owned())).map_err(|error| {
+                    ReadConfigError::Value { path: path.to_owned(), key: name.clone(), reason: error.to_string() }
+                })?;
+                values.push(("system-packages", value));
+            }
             name if ORIGINAL_ONLY.contains(&name) => {}
             _ => return Err(ReadConfigError::UnknownKey { path: path.to_owned(), key: name.clone() }),
         }
@@ -165,7 +170,8 @@ mod tests {
         let pairs =
             ini_pairs("# comment\n[pip-accel]\ndata-directory = /var/x\nauto-install: yes\n").expect("an INI file");
         let values = from_ini(Path::new("x"), &pairs).expect("known keys");
-        assert_eq!(values, [("store", Value::Text("/var/x".to_owned()))]);
+        let text = |text: &str| Value::Text(text.to_owned());
+        assert_eq!(values, [("store", text("/var/x")), ("system-packages", text("install"))]);
         assert!(ini_pairs("[other]\na = 1\n").is_none());
         assert!(ini_pairs("store = /x").is_none());
     }

@@ -91,6 +91,27 @@ pub(crate) enum SettingsError {
     NoStore,
 }
 
+/// The variable of the original pip-accel.
+const AUTO_INSTALL: &str = "PIP_ACCEL_AUTO_INSTALL";
+
+/// The policy that `auto-install` of the original means: yes installs without a question, no never does. Its third
+/// state, to ask, was that it is not set.
+fn auto_install(text: &str, origin: &Origin) -> Result<Value, SettingsError> {
+    let word = match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => "install",
+        "0" | "false" | "no" | "off" => "refuse",
+        _ => {
+            return Err(SettingsError::Value {
+                key: "auto-install".to_owned(),
+                value: text.to_owned(),
+                origin: origin.to_string(),
+                expected: "true or false",
+            });
+        }
+    };
+    Ok(Value::Text(word.to_owned()))
+}
+
 /// All settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -108,6 +129,11 @@ impl Settings {
             for (key, value) in file::read(&path, required)? {
                 settings.insert(key, value, Origin::File(path.clone()));
             }
+        }
+        // The original's word for two of the policies; the own variable wins, below.
+        if let Some(text) = host.variable(AUTO_INSTALL) {
+            let origin = Origin::Variable(AUTO_INSTALL.to_owned());
+            settings.insert("system-packages", auto_install(&text, &origin)?, origin);
         }
         for key in KEYS {
             for name in key.variables() {

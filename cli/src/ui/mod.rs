@@ -1,5 +1,6 @@
 //! Where words go: data to standard output, talk to standard error.
 
+mod ask;
 mod printable;
 mod progress;
 mod size;
@@ -7,6 +8,7 @@ mod size;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
+pub(crate) use ask::{Answer, ask, can_ask};
 pub(crate) use progress::Progress;
 pub(crate) use size::{bytes, seconds, span};
 
@@ -111,6 +113,13 @@ impl Ui {
     /// Says one line on standard error.
     pub(crate) fn talk(&self, line: &str) {
         self.say("", &one_line(line));
+    }
+
+    /// Says one line that `-q` silences unless it is part of a question.
+    pub(crate) fn talk_unless_quiet(&self, line: &str, is_asked: bool) {
+        if self.quiet == 0 || is_asked {
+            self.talk(line);
+        }
     }
 
     /// Our own words, which may have colours, and a text in which anything may be that an index, an archive or a file

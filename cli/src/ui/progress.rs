@@ -145,6 +145,7 @@ impl Reporter for Progress {
                 }
             }
             Event::Waiting { what } => self.line(&format!("waiting for {what}")),
+            Event::Note(text) => self.line(&text),
             Event::Warning(text) => self.bars.suspend(|| self.ui.warn(&text)),
         }
     }

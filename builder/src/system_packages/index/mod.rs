@@ -10,16 +10,21 @@ mod apt;
 mod collect;
 pub(crate) mod control;
 mod format;
+mod ready;
 mod update;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fst::{IntoStreamer, Streamer};
 use serde::{Deserialize, Serialize};
 
+use super::evidence::Kind;
+
 pub use apt::{AptError, AptFiles};
 pub use collect::Collector;
 pub use format::SectionClass;
+pub use ready::{Ready, make, ready};
 pub use update::{IndexPlace, MAX_AGE_SECONDS, UpdateError, UpdateReport, update};
 
 /// Largest index that is read, in bytes; Debian's has less than ten million.
@@ -97,6 +102,8 @@ pub struct Package {
 #[derive(Debug)]
 pub struct SystemIndex {
     sections: format::Sections,
+    /// What users say has a thing of that kind and name; it goes before everything else.
+    own: BTreeMap<(Kind, String), String>,
 }
 
 impl SystemIndex {
@@ -118,7 +125,20 @@ impl SystemIndex {
     /// When it is not what was written.
     #[expect(clippy::needless_pass_by_value, reason = "the bytes are of no use to the caller afterwards")]
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, IndexError> {
-        Ok(Self { sections: format::read(&bytes)? })
+        Ok(Self { sections: format::read(&bytes)?, own: BTreeMap::new() })
+    }
+
+    /// The same, with what users say has a thing of a kind and name.
+    #[must_use]
+    pub fn with_own(mut self, own: BTreeMap<(Kind, String), String>) -> Self {
+        self.own = own;
+        self
+    }
+
+    /// The package that users say has this.
+    pub(super) fn own_package(&self, kind: Kind, name: &str) -> Option<&str> {
+        // An owned key is the price of a tuple as key; there are a handful of questions a log.
+        if self.own.is_empty() { None } else { self.own.get(&(kind, name.to_owned())).map(String::as_str) }
     }
 
     /// An index without any file: what is known without one.

@@ -19,6 +19,9 @@ pub enum UpdateError {
     /// The index can't be made of them.
     #[error("can't make the index")]
     Index(#[from] IndexError),
+    /// The store has no room or lock for it.
+    #[error("the store failed")]
+    Store(#[from] pip_accel_store::StoreError),
     /// It can't be written.
     #[error("can't write {}", path.display())]
     Write {
