@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::system_inputs::{SystemFile, SystemInputs, SystemPackage};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::dpkg;
 
@@ -63,13 +64,13 @@ fn owners<'w>(database: &Path, wanted: &HashSet<&'w [u8]>) -> Vec<(&'w [u8], dpk
     let status = content_of(&database.join("status")).unwrap_or_default();
     let merged: Vec<&str> = dpkg::MERGED.into_iter().filter(|name| Path::new("/").join(name).is_symlink()).collect();
     let info = database.join("info");
-    let mut owners = Vec::new();
-    for package in dpkg::installed(&status) {
+    // Seven hundred lists of seven megabytes: a build of half a second would notice one thread's time for them.
+    let owned_by = |package: dpkg::Installed| {
         let list = dpkg::list_names(&package).iter().find_map(|name| content_of(&info.join(name)).ok());
         let found = dpkg::owned(&list.unwrap_or_default(), wanted, &merged);
-        owners.extend(found.into_iter().map(|path| (path, package.clone())));
-    }
-    owners
+        found.into_iter().map(|path| (path, package.clone())).collect::<Vec<_>>()
+    };
+    dpkg::installed(&status).into_par_iter().flat_map_iter(owned_by).collect()
 }
 
 fn content_of(path: &Path) -> io::Result<Vec<u8>> {
