@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
+use pip_accel_builder::sandbox::MissedPath;
 use pip_accel_builder::system_packages::index::{Collector, IndexOrigin, IndexPlace, SystemIndex};
-use pip_accel_builder::system_packages::{Finding, Input, Installed, MissedPath, diagnose};
+use pip_accel_builder::system_packages::{Finding, Input, Installed, diagnose};
 use pip_accel_tests::TestEnv;
 use serde_json::Value;
 
@@ -156,7 +157,7 @@ fn messages_of_other_projects_are_explained() {
 #[test]
 fn missed_paths_are_evidence() {
     let index = index();
-    let missed = |path: &str| MissedPath { path: path.to_owned(), count: 1 };
+    let missed = |path: &str| MissedPath { path: path.into(), count: 1 };
     let missed =
         [missed("/usr/include/nothing.h"), missed("/usr/include/libxml2/libxml/parser.h"), missed("/build/x.h")];
     let none = Installed::unknown();

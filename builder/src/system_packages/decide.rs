@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::alternatives::is_basic;
 use super::candidates::{Candidate, Candidates, candidates, stem};
-use super::evidence::{Evidence, Kind, MissedPath};
+use super::evidence::{Evidence, Kind};
 use super::index::SystemIndex;
 use super::installed::Installed;
 use super::scan::{Hint, Scan, scan};
 use super::trace;
+use crate::sandbox::MissedPath;
 
 /// How much the distance from the end of the log takes, at most.
 const DISTANCE_POINTS_MAX: f64 = 20.0;

@@ -67,12 +67,3 @@ pub struct Evidence {
     /// For negatives: what it means.
     pub reason: Option<String>,
 }
-
-/// A path that a build looked for and that was not there, from the trace of its file accesses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissedPath {
-    /// The absolute path, resolved in the root and working directory of whoever asked.
-    pub path: String,
-    /// How often it was asked for.
-    pub count: u32,
-}

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pip_accel_store::Store;
 
 use super::decide::{Finding, Input, asks_index, diagnose};
-use super::evidence::MissedPath;
 use super::index::{Ready, SystemIndex, ready};
 use super::install::is_package_name;
 use super::installed::Installed;
 use super::own::OwnRules;
 use super::undeclared::undeclared;
+use crate::sandbox::MissedPath;
 
 /// What builds are explained with.
 #[derive(Debug, Clone, Default)]

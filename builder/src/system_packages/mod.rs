@@ -33,6 +33,6 @@ mod words;
 
 pub use candidates::Candidate;
 pub use decide::{Finding, Input, diagnose};
-pub use evidence::{Evidence, Kind, MissedPath};
+pub use evidence::{Evidence, Kind};
 pub use explain::{ExplainOptions, Explainer, Explanation, Failed};
 pub use installed::Installed;

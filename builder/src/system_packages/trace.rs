@@ -1,7 +1,8 @@
 //! What the trace of a build's file accesses says: paths that were asked for and are not there.
 
-use super::evidence::{Evidence, Kind, MissedPath};
+use super::evidence::{Evidence, Kind};
 use super::index::SystemIndex;
+use crate::sandbox::MissedPath;
 
 /// The weight of a missed path that exactly one kind of package would fill: less than a message that ends a build.
 const TRACE_WEIGHT: u8 = 70;
@@ -19,7 +20,8 @@ pub(super) fn evidence(missed: &[MissedPath], index: &SystemIndex) -> Vec<Eviden
         if all.len() >= EVIDENCE_MAX {
             break;
         }
-        let path = missed.path.trim_start_matches('/');
+        // No package has a file whose name is not UTF-8.
+        let Some(path) = missed.path.to_str().map(|path| path.trim_start_matches('/')) else { continue };
         let merged = match path.split_once('/') {
             Some(("bin" | "sbin" | "lib" | "lib64", _)) => format!("usr/{path}"),
             _ => path.to_owned(),
@@ -32,7 +34,7 @@ pub(super) fn evidence(missed: &[MissedPath], index: &SystemIndex) -> Vec<Eviden
             kind: Kind::File,
             name: format!("/{}", entry.path),
             line: 0,
-            text: format!("looked for {} {} times", missed.path, missed.count),
+            text: format!("looked for {} {} times", missed.path.display(), missed.count),
             weight: TRACE_WEIGHT,
             is_program: false,
             reason: None,
