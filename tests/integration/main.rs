@@ -41,6 +41,7 @@ mod resolver;
 mod roots;
 mod rounds;
 mod sandbox_builds;
+mod sources;
 mod store_lifecycle;
 mod store_objects;
 mod store_repair;

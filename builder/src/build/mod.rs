@@ -104,7 +104,7 @@ pub(crate) async fn obtain_built(
     result
 }
 
-fn built_before(engine: &Engine, pin: &Pin, selection: &Selection) -> Result<Option<Object>, ObtainError> {
+pub(crate) fn built_before(engine: &Engine, pin: &Pin, selection: &Selection) -> Result<Option<Object>, ObtainError> {
     let error = store_error(pin);
     let locked = engine.build_lock(pin);
     match remembered_recipe(&engine.session, &selection.sha256, locked.as_deref()).map_err(&error)? {
@@ -136,7 +136,8 @@ impl Build<'_> {
         let scratch = session.store.scratch("build").map_err(store_error(self.pin))?;
         let sdist = self.unpack(&scratch).await?;
         self.check_name(&sdist)?;
-        let version = self.pin.version.clone().or_else(|| sdist.metadata.as_ref().map(|told| told.version.clone()));
+        let told = sdist.metadata.as_ref().filter(|_| self.pin.checkout.is_none());
+        let version = self.pin.version.clone().or_else(|| told.map(|told| told.version.clone()));
         let place = BuildPlace::new(self.engine, self.pin, version, (&scratch, &sdist))?;
         match self.attempt_in(&place, &sdist, as_of).await {
             Err(ObtainError::Build(failure)) => Err(place.explained(failure).await),
@@ -209,6 +210,8 @@ impl Build<'_> {
 
     fn check_name(&self, sdist: &UnpackedSdist) -> Result<(), ObtainError> {
         match &sdist.metadata {
+            // What lies in a checkout is of an earlier build, if it was not copied from elsewhere.
+            Some(_) if self.pin.checkout.is_some() => Ok(()),
             Some(told) if told.name != self.pin.name || !self.is_version(&told.version) => {
                 Err(ObtainError::SdistIdentity {
                     pin: self.pin.to_string(),
@@ -298,7 +301,8 @@ impl Build<'_> {
         })?;
         let metadata = imported.metadata;
         let same_version = place.version.as_ref().is_none_or(|version| satisfies_pin(version, &metadata.version));
-        if metadata.name != self.pin.name || !same_version {
+        let is_same = metadata.name == self.pin.name || !self.pin.is_named();
+        if !is_same || !same_version {
             let found = format!("it made a wheel of `{}=={}`, not of `{}`", metadata.name, metadata.version, self.pin);
             return Err(place.failure(BuildStatus::BadResult, found));
         }

@@ -413,6 +413,9 @@ impl Engine {
         selection: &Selection,
         published: Option<PublishedFile>,
     ) -> Result<NewObject, ObtainError> {
+        if let Some(checkout) = &pin.checkout {
+            return self.pack_checkout(pin, checkout, selection).await;
+        }
         let file = match published {
             Some(file) => file,
             None => self.published_file(pin, selection).await?,
