@@ -109,6 +109,9 @@ pub enum CheckoutError {
         /// Why.
         reason: String,
     },
+    /// A clone is wanted and the network is off.
+    #[error("its repository was never cloned here and the network is off")]
+    Offline,
     /// The run was stopped.
     #[error("it was cancelled")]
     Cancelled,

@@ -6,6 +6,8 @@
 //! them is built (`Editable`).
 
 mod archive;
+mod clone;
+mod copy;
 mod directory;
 mod error;
 mod export;
@@ -24,6 +26,8 @@ use std::path::PathBuf;
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::name::PackageName;
 
+pub(crate) use clone::clone_editables;
+pub(crate) use copy::copy_of;
 pub use directory::{DIRECTORY_BYTES_MAX, DIRECTORY_FILES_MAX};
 pub use error::CheckoutError;
 pub use git::{FETCH_TIME_MAX, REPOSITORY_BYTES_MAX};

@@ -53,7 +53,12 @@ impl Survey {
                     survey.found.insert((path.clone(), false), sha256);
                 }
                 LockedTarget::Editable(editable) => {
-                    let sha256 = editable_digest(&editable.path).map_err(failed)?;
+                    // A clone that is still to be made is like none that was built.
+                    let is_awaited = editable.git.is_some() && !editable.path.exists();
+                    let sha256 = match is_awaited {
+                        true => Sha256Digest::from_bytes([0; 32]),
+                        false => editable_digest(&editable.path).map_err(failed)?,
+                    };
                     survey.found.insert((editable.path.clone(), true), sha256);
                 }
                 _ => {}
@@ -77,7 +82,9 @@ impl Survey {
         let place = match &requirement.target {
             LockedTarget::Git(commit) => CheckoutPlace::Git(commit.clone()),
             LockedTarget::Directory(path) => {
-                CheckoutPlace::Directory(Directory { path: path.clone(), sha256: digest(path, false)? })
+                let sha256 = digest(path, false)?;
+                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                CheckoutPlace::Directory(Directory { path, sha256 })
             }
             LockedTarget::Editable(editable) => {
                 let sha256 = digest(&editable.path, true)?;

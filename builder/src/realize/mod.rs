@@ -32,7 +32,7 @@ mod sink;
 mod turn;
 mod unfinished;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,7 +50,7 @@ pub use plan::{Plan, PlannedPackage};
 pub(crate) use select::{MEMO as SELECTION_MEMO, remembered as remembered_selection};
 
 use crate::build::sandbox_policy;
-use crate::checkout::{CheckoutPlace, Survey};
+use crate::checkout::{CheckoutPlace, Survey, clone_editables};
 use crate::environment::{self, EnvironmentPython, FileCounts};
 use crate::event::Event;
 use crate::lock::LoadedLock;
@@ -147,6 +147,7 @@ pub fn realize(
 ) -> Result<RealizeReport, RealizeError> {
     let started = Instant::now();
     let selected = lock.select(&session.python.interpreter.markers).map_err(RealizeError::Lock)?;
+    clone_editables(session, &selected)?;
     let survey = Survey::of(session, &selected)?;
     let digest = request_digest(session, (lock, &survey), request);
     // Two runs for one place take turns: the root must be that of the environment which stands there in the end.
@@ -176,6 +177,7 @@ pub fn realize(
     if session.cancel.is_cancelled() {
         return Err(RealizeError::Interrupted);
     }
+    check_names(&plan, &obtained)?;
     let linking = Instant::now();
     session.report(Event::Linking { packages: obtained.len() });
     let direct_urls = plan.packages.iter().map(direct_url).collect::<Vec<_>>();
@@ -251,6 +253,18 @@ fn already_there(
         files: FileCounts::default(),
         phases: Phases::default(),
     }))
+}
+
+/// A checkout whose name only its build told may be a project that another line names too.
+fn check_names(plan: &Plan, obtained: &[Obtained]) -> Result<(), RealizeError> {
+    let mut names = BTreeSet::new();
+    for (package, tree) in plan.packages.iter().zip(obtained) {
+        if !names.insert(&tree.object.name) {
+            let reason = "is a project that another line of the lock has too";
+            return Err(RealizeError::Place { place: package.pin.to_string(), reason });
+        }
+    }
+    Ok(())
 }
 
 /// All trees of the plan, in its order.

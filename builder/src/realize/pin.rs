@@ -8,7 +8,7 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_store::Object;
 use serde::{Deserialize, Serialize};
 
-use crate::checkout::{Checkout, CheckoutPlace};
+use crate::checkout::{Checkout, CheckoutPlace, Editable};
 use crate::index::SafeUrl;
 use crate::lock::AllowedFormats;
 use crate::python::requirement::satisfies_pin;
@@ -64,6 +64,15 @@ impl Pin {
             Some(CheckoutPlace::Directory(_)) => Some("directory/".to_owned()),
             Some(CheckoutPlace::Editable(_)) => Some("editable/".to_owned()),
             None => self.direct.as_ref().map(|direct| direct.file_name.clone()),
+        }
+    }
+
+    /// The directory that is imported from where it is, if the pin means one.
+    #[must_use]
+    pub fn editable(&self) -> Option<&Editable> {
+        match self.checkout.as_ref().map(|checkout| &checkout.place) {
+            Some(CheckoutPlace::Editable(editable)) => Some(editable),
+            _ => None,
         }
     }
 

@@ -6,7 +6,7 @@ use pip_accel_store::{Object, StoreError};
 use super::error::RealizeError;
 use super::pin::{ChosenKind, DirectFile, Pin, Selection};
 use super::select::remembered;
-use crate::build::{build_lock_of, realised, remembered_recipe};
+use crate::build::{build_lock_of_pin, realised, remembered_recipe};
 use crate::checkout::{Survey, fixed_selection};
 use crate::index::SafeUrl;
 use crate::lock::{LoadedLock, LockedBuild, LockedRequirement, LockedTarget};
@@ -74,9 +74,7 @@ impl Plan {
                 }
                 Some(selection) => {
                     let markers = &session.python.interpreter.markers;
-                    let version = package.pin.version.as_ref();
-                    let locked =
-                        version.and_then(|version| build_lock_of(builds, (&package.pin.name, version), markers));
+                    let locked = build_lock_of_pin(builds, &package.pin, markers);
                     if let Some(recipe) = remembered_recipe(session, &selection.sha256, locked.as_deref())? {
                         package.object = realised(session, &recipe)?.filter(|object| package.pin.is_met_by(object));
                     }

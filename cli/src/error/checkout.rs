@@ -37,6 +37,7 @@ pub(super) fn checkout(error: &CheckoutError, text: String) -> Failure {
         CheckoutError::Io { .. } => {
             Failure::new(Exit::Error, text).hint("check that the path is right and can be read")
         }
+        CheckoutError::Offline => Failure::new(Exit::Offline, text).hint("repeat the command without --offline"),
         CheckoutError::Cancelled => Failure::new(Exit::Interrupted, text),
     }
 }
