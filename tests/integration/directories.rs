@@ -1,8 +1,4 @@
 //! Directories of this machine: built when their content changed, never written to.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
-)]
 
 use std::time::{Duration, SystemTime};
 

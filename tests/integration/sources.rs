@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use pip_accel_tests::git_server::GitServer;
-use pip_accel_tests::{SdistBackend, SdistBuilder, TestEnv, TreeDigest, WheelBuilder, host, skip};
+use pip_accel_tests::{SdistBackend, SdistBuilder, TestEnv, WheelBuilder, host, skip};
 
 use crate::bundles::{BUNDLE, bundle};
 use crate::support::{as_root_and_user, env, exit, lock_of};
@@ -380,4 +380,24 @@ fn a_commit_comes_over_ssh() {
     lock(&env, &[&format!("demo @ git+ssh://git@h.example{}@{commit}", repository.display())]);
     env.realize(&[]).success();
     assert_eq!(direct_url(&env, "demo")["url"], format!("ssh://git@h.example{}", repository.display()));
+}
+
+/// A tree of ten equal trees of ten equal trees …: ten objects, 10^9 files.
+#[test]
+fn a_tree_that_unfolds_without_end_is_refused() {
+    let env = env();
+    let (repository, _) = repository(&env, "repo", &demo());
+    let mut tree = git(&env, &repository, &["rev-parse", "HEAD^{tree}"]);
+    for _ in 0..9 {
+        let names = ('a'..='j').map(|name| format!("040000 tree {tree}\t{name}\n")).collect::<String>();
+        let list = env.write("tree.txt", names);
+        let mut command = env.program("git");
+        command.current_dir(&repository).arg("mktree").stdin(std::fs::File::open(list).unwrap());
+        tree = env.finish(command).success().stdout.trim().to_owned();
+    }
+    let bomb = git(&env, &repository, &["commit-tree", &tree, "-m", "bomb"]);
+    git(&env, &repository, &["tag", "bomb", &bomb]);
+    lock(&env, &[&line_of(&repository, &bomb)]);
+    env.realize(&[]).fails_with(exit::ERROR).explains().says("`git ls-tree` gave an answer that can't be read");
+    env.verify_clean();
 }

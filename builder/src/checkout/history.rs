@@ -20,7 +20,7 @@ use super::survey::scratch;
 use crate::python::sdist::read_regular;
 use crate::session::Session;
 
-/// Most commits before the one that is built. The longest histories of Python projects have 130,000.
+/// Most commits with the one that is built; a longer history is left out. The longest of Python projects have 130,000.
 const COMMITS_MAX: usize = 500_000;
 
 /// The configuration of the small repository.
@@ -39,7 +39,11 @@ pub(super) fn pack<W: Write>(
         Ok(String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect())
     };
     let limit = format!("--max-count={COMMITS_MAX}");
-    let commits = lines(&["rev-list", &limit, commit.as_str()])?;
+    let mut commits = lines(&["rev-list", &limit, commit.as_str()])?;
+    let is_cut = commits.len() >= COMMITS_MAX;
+    if is_cut {
+        commits = vec![commit.to_string()];
+    }
     let known: HashSet<&str> = commits.iter().map(String::as_str).collect();
     let tags: Vec<&Ref> =
         tags.iter().filter(|tag| known.contains(tag.peeled.as_ref().unwrap_or(&tag.object).as_str())).collect();
@@ -66,6 +70,9 @@ pub(super) fn pack<W: Write>(
     text("HEAD", &format!("{commit}\n"))?;
     text("config", CONFIG)?;
     text("packed-refs", &packed_refs(&tags))?;
+    if is_cut {
+        text("shallow", &format!("{commit}\n"))?;
+    }
     packer.directory(&constant(".git/refs")?).map_err(io_error)?;
     let mut add = |name: String, path: &Path| {
         let file = File::open(path)?;
@@ -163,6 +170,8 @@ impl History {
         let io_error = |source| CheckoutError::Io { path: scratch.to_owned(), source };
         borrow_objects(&path, &self.objects).map_err(io_error)?;
         let repository = Repository { git: git.clone(), path };
+        // A tree that unfolds without end is refused before an index is made of it.
+        repository.tree(&self.commit)?;
         let folder = scratch.join("history");
         fs::create_dir(&folder).map_err(io_error)?;
         pack(&repository, (&self.commit, &self.tags), &folder, packer)
