@@ -5,6 +5,7 @@
 mod access;
 mod build_requirements;
 mod input;
+pub mod project;
 mod uv;
 
 use std::future::Future;
