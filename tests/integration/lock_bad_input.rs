@@ -37,6 +37,7 @@ fn fails(env: &TestEnv, arguments: &[&str], code: i32) -> Output {
 #[test]
 fn a_conflict_is_explained() {
     let Some((env, server)) = begun() else { return };
+    env.add(&WheelBuilder::simple("alone", "0.5").build());
     requirements(&env, &server, "alone>=1\nneedy\n");
     let output = fails(&env, &[], exit::LOCK_REFUSED);
     output.says("the requirements contradict each other").says("needy").says("alone>=1").never_mentions("r0.in");

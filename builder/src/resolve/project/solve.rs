@@ -202,7 +202,9 @@ impl Job<'_> {
     fn words(&self, inputs: Vec<OsString>, attempt: Attempt) -> Vec<OsString> {
         let session = &self.engine.session;
         let mut words: Vec<OsString> = vec!["pip".into(), "compile".into()];
-        words.extend(inputs);
+        // Without a network there is nothing to look anew at, and uv takes the two words for a contradiction.
+        let is_refresh = |word: &OsString| word.to_string_lossy().starts_with("--refresh");
+        words.extend(inputs.into_iter().filter(|word| !self.is_offline || !is_refresh(word)));
         let fixed = [
             "--generate-hashes",
             "--no-header",
