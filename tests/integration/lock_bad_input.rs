@@ -107,6 +107,8 @@ fn bad_projects_are_named() {
         env.write("project/pyproject.toml", text);
         fails(&env, &["project"], exit::LOCK_REFUSED).says(said);
     }
+    std::fs::write(env.home().join("setup.py"), "from setuptools import setup\nsetup()\n").unwrap();
+    fails(&env, &["../home"], exit::USAGE).says("holds the home directory");
     env.write("empty/x", "");
     fails(&env, &["empty"], exit::USAGE).says("neither `pyproject.toml`");
 }

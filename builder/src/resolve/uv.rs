@@ -70,9 +70,9 @@ pub(super) enum Code {
 pub(super) enum Cache {
     /// Nowhere: it goes with the run.
     Private,
-    /// In this folder of the host. Only for runs with [`Code::Never`]: what a backend could write there would be believed
-    /// by the next run.
-    Kept(PathBuf),
+    /// In this folder of the host. One that is kept is only for runs with [`Code::Never`]: what a backend could write there
+    /// would be believed by the next run.
+    Folder(PathBuf),
 }
 
 /// One run.
@@ -220,7 +220,7 @@ impl Run<'_> {
         }
         let cache = match &self.cache {
             Cache::Private => "/tmp/uv-cache",
-            Cache::Kept(_) => KEPT_CACHE,
+            Cache::Folder(_) => KEPT_CACHE,
         };
         Paths { program: "/pip-accel/uv".into(), exchange: "/build".into(), cache: cache.into() }
     }
@@ -280,11 +280,13 @@ impl Run<'_> {
         let mut writable = vec![Bind::new(self.scratch.join(EXCHANGE), &paths.exchange)];
         writable.extend(self.copies.iter().cloned());
         let is_confined = !Confinement::is_off(session);
-        if let Cache::Kept(folder) = self.cache.clone()
+        if let Cache::Folder(folder) = self.cache.clone()
             && is_confined
         {
             writable.push(Bind::new(folder, KEPT_CACHE));
-            read_only.push(Bind::new(self.no_builds()?, paths.cache.join(BUILDS_FOLDER)));
+            if self.code == Code::Never {
+                read_only.push(Bind::new(self.no_builds()?, paths.cache.join(BUILDS_FOLDER)));
+            }
         }
         let mut limits = session.options.limits.clone();
         limits.wall_clock = limits.wall_clock.min(RUN_TIME_MAX);

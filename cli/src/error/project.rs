@@ -47,6 +47,9 @@ impl From<ProjectError> for Failure {
             ),
             ProjectError::Answer(_) | ProjectError::Pylock(_) => Self::new(Exit::Error, sentence(&error))
                 .hint("leave PIP_ACCEL_UV away, so that the resolver is used that this program was made for"),
+            ProjectError::Home { .. } => {
+                Self::new(Exit::Usage, sentence(&error)).hint("put the project into a folder of its own")
+            }
             ProjectError::Io { .. } | ProjectError::TooLarge { .. } => {
                 Self::new(Exit::Error, sentence(&error)).hint("check the disk and the store: pip-accel doctor")
             }

@@ -169,6 +169,12 @@ pub enum ProjectError {
         /// Why.
         source: std::io::Error,
     },
+    /// A folder that a requirement names holds the home directory, which whatever is run would see.
+    #[error("{} holds the home directory, and the backends of projects must not see that", path.display())]
+    Home {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A folder that would have to be copied for its backend is larger than any project.
     #[error("the project {} is larger than {limit} bytes", path.display())]
     TooLarge {

@@ -162,8 +162,8 @@ const NOT_COPIED: [&str; 7] = [".venv", "venv", ".tox", ".nox", "node_modules", 
 /// Most bytes that are copied of one project; its sources have a few MB.
 const COPY_BYTES_MAX: u64 = 1 << 30;
 
-/// Copies the project `from`, whose backend may want to write beside its sources.
-pub(super) fn copy_project(from: &Path, to: &Path) -> Result<(), ProjectError> {
+/// Copies the project `from`, whose backend may want to write beside its sources, without `store`, should that be in it.
+pub(super) fn copy_project(from: &Path, to: &Path, store: &Path) -> Result<(), ProjectError> {
     let mut left = COPY_BYTES_MAX;
     let mut waiting = vec![(from.to_owned(), to.to_owned())];
     while let Some((source, target)) = waiting.pop() {
@@ -175,7 +175,7 @@ pub(super) fn copy_project(from: &Path, to: &Path) -> Result<(), ProjectError> {
         for entry in std::fs::read_dir(&source).map_err(at(&source))? {
             let entry = entry.map_err(at(&source))?;
             let name = entry.file_name();
-            if NOT_COPIED.iter().any(|skipped| name == *skipped) {
+            if NOT_COPIED.iter().any(|skipped| name == *skipped) || entry.path() == store {
                 continue;
             }
             let (path, copy): (PathBuf, PathBuf) = (entry.path(), target.join(&name));

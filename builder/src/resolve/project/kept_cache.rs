@@ -13,6 +13,12 @@ use crate::session::Session;
 /// The folder among the store's indexes.
 const FOLDER: &str = "resolver";
 
+/// What of the cache is copied, by the beginnings of names: pages, metadata, and what is known of interpreters.
+const COPIED: [&str; 4] = ["simple-", "wheels-", "sdists-", "interpreter-"];
+
+/// Most bytes that are copied: beyond that it is faster to ask anew. A hundred packages have 4 MB.
+const COPY_BYTES_MAX: u64 = 128 << 20;
+
 /// A cache in use.
 pub(super) struct KeptCache {
     path: PathBuf,
@@ -30,6 +36,22 @@ impl KeptCache {
         Ok(Self { path, _lock: None })
     }
 
+    /// A copy of the store's in `scratch`, as far as nobody is writing it.
+    pub(super) fn copy(session: &Session, scratch: &Path) -> std::io::Result<Self> {
+        let path = scratch.join("cache");
+        std::fs::create_dir_all(&path)?;
+        if let Some(kept) = Self::of_store(session) {
+            let mut left = COPY_BYTES_MAX;
+            for entry in std::fs::read_dir(&kept.path)? {
+                let name = entry?.file_name();
+                if COPIED.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                    copy_folder(&kept.path.join(&name), &path.join(&name), &mut left)?;
+                }
+            }
+        }
+        Ok(Self { path, _lock: None })
+    }
+
     fn of_store(session: &Session) -> Option<Self> {
         let folder = session.store.index_folder().join(FOLDER);
         let path = folder.join("cache");
@@ -42,4 +64,25 @@ impl KeptCache {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Copies folders and files while there are bytes `left`; links, which lead to what is not copied, are left out.
+fn copy_folder(from: &Path, to: &Path, left: &mut u64) -> std::io::Result<()> {
+    let mut waiting = vec![(from.to_owned(), to.to_owned())];
+    while let Some((from, to)) = waiting.pop() {
+        std::fs::create_dir_all(&to)?;
+        for entry in std::fs::read_dir(&from)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            let target = to.join(entry.file_name());
+            if kind.is_dir() {
+                waiting.push((entry.path(), target));
+            } else if kind.is_file() {
+                let Some(rest) = left.checked_sub(entry.metadata()?.len()) else { return Ok(()) };
+                *left = rest;
+                std::fs::copy(entry.path(), target)?;
+            }
+        }
+    }
+    Ok(())
 }

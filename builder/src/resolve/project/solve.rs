@@ -63,6 +63,7 @@ async fn ask(session: &Arc<Session>, request: &ProjectRequest, name: &str) -> Re
         Access::of(&engine, &pin).await?
     };
     access.hide(&request.inputs.secrets);
+    check_home(session, request)?;
     let links = session.store.scratch("links").map_err(store_error(&pin))?;
     let mut visible: Vec<PathBuf> = request.inputs.visible.iter().cloned().collect();
     if request.places == Places::StoreOnly {
@@ -78,6 +79,16 @@ async fn ask(session: &Arc<Session>, request: &ProjectRequest, name: &str) -> Re
     }
     let job = Job { engine: &engine, request, program: &program, access, visible, is_offline, name };
     job.solve().await
+}
+
+/// No folder that a requirement names may show the home directory to whatever is run.
+fn check_home(session: &Session, request: &ProjectRequest) -> Result<(), ProjectError> {
+    let Some(home) = &session.options.home else { return Ok(()) };
+    let home = home.canonicalize().unwrap_or_else(|_| home.clone());
+    match request.inputs.visible.iter().find(|path| home.starts_with(path)) {
+        Some(path) => Err(ProjectError::Home { path: path.clone() }),
+        None => Ok(()),
+    }
 }
 
 struct Job<'a> {
@@ -149,11 +160,11 @@ impl Job<'_> {
         std::fs::create_dir(&exchange).map_err(at(&exchange))?;
         std::fs::write(exchange.join(GIT_SETTINGS), "[safe]\n\tdirectory = *\n").map_err(at(&exchange))?;
         let (code, kept) = match attempt {
-            Attempt::Backends => (Code::Backends, None),
-            Attempt::Static | Attempt::WheelsOnly => {
-                (Code::Never, Some(KeptCache::take(session, scratch.path()).map_err(at(scratch.path()))?))
-            }
+            // With what is known already, but nothing of it comes back.
+            Attempt::Backends => (Code::Backends, KeptCache::copy(session, scratch.path())),
+            Attempt::Static | Attempt::WheelsOnly => (Code::Never, KeptCache::take(session, scratch.path())),
         };
+        let kept = kept.map_err(at(scratch.path()))?;
         let (copies, visible) = self.places(attempt, &scratch)?;
         let mut run = Run {
             engine: self.engine,
@@ -162,7 +173,7 @@ impl Job<'_> {
             access: &self.access,
             scratch: scratch.path(),
             code,
-            cache: kept.as_ref().map_or(Cache::Private, |kept| Cache::Kept(kept.path().to_owned())),
+            cache: Cache::Folder(kept.path().to_owned()),
             network: if self.is_offline { Network::None } else { Network::Shared },
             visible,
             copies,
@@ -189,11 +200,12 @@ impl Job<'_> {
     /// Copies of local projects for a run with code, and what is only seen.
     fn places(&self, attempt: Attempt, scratch: &Scratch) -> Result<(Vec<Bind>, Vec<PathBuf>), ProjectError> {
         let (mut copies, mut visible) = (Vec::new(), Vec::new());
+        let session_store = self.engine.session.store.root();
         for path in &self.visible {
             let is_project = ["pyproject.toml", "setup.py", "setup.cfg"].iter().any(|file| path.join(file).is_file());
             if attempt == Attempt::Backends && is_project && self.request.inputs.visible.contains(path) {
                 let copy = scratch.path().join(format!("project-{}", copies.len()));
-                exchange::copy_project(path, &copy)?;
+                exchange::copy_project(path, &copy, session_store)?;
                 copies.push(Bind::new(copy, path));
             } else {
                 visible.push(path.clone());
