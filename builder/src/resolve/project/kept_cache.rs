@@ -13,8 +13,14 @@ use crate::session::Session;
 /// The folder among the store's indexes.
 const FOLDER: &str = "resolver";
 
-/// What of the cache is copied, by the beginnings of names: pages, metadata, and what is known of interpreters.
-const COPIED: [&str; 4] = ["simple-", "wheels-", "sdists-", "interpreter-"];
+/// What of the cache is copied, by the beginnings of names: pages of indexes and metadata.
+const COPIED: [&str; 2] = ["simple-", "wheels-"];
+
+/// The ending of the files there that stand for themselves; others lead to archives, which are not copied.
+const COPIED_ENDING: &str = "msgpack";
+
+/// The ending of the pages.
+const PAGE_ENDING: &str = "rkyv";
 
 /// Most bytes that are copied: beyond that it is faster to ask anew. A hundred packages have 4 MB.
 const COPY_BYTES_MAX: u64 = 128 << 20;
@@ -36,11 +42,12 @@ impl KeptCache {
         Ok(Self { path, _lock: None })
     }
 
-    /// A copy of the store's in `scratch`, as far as nobody is writing it.
-    pub(super) fn copy(session: &Session, scratch: &Path) -> std::io::Result<Self> {
+    /// What is known of indexes, copied from the store's to `scratch`, unless somebody is writing it; empty without network,
+    /// where nothing is saved by it.
+    pub(super) fn copy(session: &Session, scratch: &Path, is_offline: bool) -> std::io::Result<Self> {
         let path = scratch.join("cache");
         std::fs::create_dir_all(&path)?;
-        if let Some(kept) = Self::of_store(session) {
+        if let Some(kept) = Self::of_store(session).filter(|_| !is_offline) {
             let mut left = COPY_BYTES_MAX;
             for entry in std::fs::read_dir(&kept.path)? {
                 let name = entry?.file_name();
@@ -77,7 +84,9 @@ fn copy_folder(from: &Path, to: &Path, left: &mut u64) -> std::io::Result<()> {
             let target = to.join(entry.file_name());
             if kind.is_dir() {
                 waiting.push((entry.path(), target));
-            } else if kind.is_file() {
+            } else if kind.is_file()
+                && target.extension().is_some_and(|ending| ending == COPIED_ENDING || ending == PAGE_ENDING)
+            {
                 let Some(rest) = left.checked_sub(entry.metadata()?.len()) else { return Ok(()) };
                 *left = rest;
                 std::fs::copy(entry.path(), target)?;

@@ -161,7 +161,7 @@ impl Job<'_> {
         std::fs::write(exchange.join(GIT_SETTINGS), "[safe]\n\tdirectory = *\n").map_err(at(&exchange))?;
         let (code, kept) = match attempt {
             // With what is known already, but nothing of it comes back.
-            Attempt::Backends => (Code::Backends, KeptCache::copy(session, scratch.path())),
+            Attempt::Backends => (Code::Backends, KeptCache::copy(session, scratch.path(), self.is_offline)),
             Attempt::Static | Attempt::WheelsOnly => (Code::Never, KeptCache::take(session, scratch.path())),
         };
         let kept = kept.map_err(at(scratch.path()))?;
