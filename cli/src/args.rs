@@ -3,6 +3,7 @@
 mod bundle;
 pub mod generations;
 pub mod inspect;
+mod lock;
 pub mod roots;
 pub mod system_packages;
 
@@ -12,6 +13,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use bundle::{BundleArgs, UnbundleArgs};
 use generations::{DiffArgs, GenerationsArgs, RollbackArgs};
+pub use lock::{LockArgs, LockFormat};
+
 use inspect::{DuArgs, GraphArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
 use roots::RootsArgs;
 use system_packages::{DiagnoseArgs, IndexArgs, SystemPackagesArg};
@@ -56,6 +59,8 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Make exactly the environment that a lock describes
     Realize(RealizeArgs),
+    /// Lock a project: choose versions, and write them with their hashes
+    Lock(LockArgs),
     /// Fill the store with what a lock needs, so that `realize --offline` works
     Fetch(FetchArgs),
     /// Build one package and keep it in the store

@@ -13,6 +13,7 @@ mod gc;
 mod generations;
 mod graph;
 mod index;
+mod lock;
 mod log;
 mod manual;
 mod optimise;
@@ -131,6 +132,7 @@ impl Context<'_> {
 pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Realize(args) => realize::run(context, args),
+        Command::Lock(args) => lock::run(context, args),
         Command::Fetch(args) => fetch::run(context, args),
         Command::Build(args) => build::run(context, args),
         Command::Log(args) => log::run(context, args),
