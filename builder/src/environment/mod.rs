@@ -36,6 +36,7 @@ mod request;
 mod script;
 mod skeleton;
 mod stamp;
+mod take_over;
 mod twins;
 mod write;
 

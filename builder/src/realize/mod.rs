@@ -32,7 +32,7 @@ mod sink;
 mod turn;
 mod unfinished;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,7 +60,7 @@ use engine::{Engine, How, Obtained, Purpose};
 use error::{DiskNeed, ObtainError, RealizeError};
 use generations::Step;
 pub use interrupt::{Interruptible, Interrupts};
-use link::{Linker, environment_root, link, replace};
+use link::{Linker, Part, environment_root, link, replace};
 use profile::Phases;
 use turn::Waiter;
 
@@ -77,6 +77,9 @@ pub struct RealizeRequest {
     pub keep_foreign: bool,
     /// Replace a virtualenv that somebody else made.
     pub replace: bool,
+    /// Take the virtualenv over as it is, with all that others installed but these files of replaced distributions
+    /// (relative to its root); goes with `keep_foreign` and `replace`.
+    pub take_over: Option<BTreeSet<String>>,
     /// Link detached packages again: their private copies go.
     pub reattach: bool,
     /// Earlier generations of the environment that are kept.
@@ -174,8 +177,9 @@ pub fn realize(
     }
     let linking = Instant::now();
     session.report(Event::Linking { packages: obtained.len() });
-    let direct_urls = plan.packages.iter().map(direct_url).collect::<Vec<_>>();
-    let obtained: Vec<_> = obtained.into_iter().zip(direct_urls).collect();
+    // `requested` as pip and uv do for each line of `-r`: a flat lock does not tell who asked for what.
+    let part = |(tree, package)| Part { tree, direct_url: direct_url(package), requested: true };
+    let obtained: Vec<Part> = obtained.into_iter().zip(&plan.packages).map(part).collect();
     let _place = waiter.take_place()?;
     let mut report = link(&Linker::of(session), request, (digest, Step::Forward), &obtained)?;
     report.phases = Phases {

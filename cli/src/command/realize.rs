@@ -81,6 +81,7 @@ fn request(context: &Context<'_>, args: &RealizeArgs, settings: &Settings) -> Re
         links: settings.package_links()?,
         keep_foreign: args.keep_foreign || settings.flag("keep-foreign"),
         replace: args.replace,
+        take_over: None,
         reattach: args.reattach,
         generations: generations_kept(settings),
         question: None,
