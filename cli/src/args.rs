@@ -4,6 +4,7 @@ mod bundle;
 pub mod generations;
 pub mod inspect;
 pub mod install;
+mod lock;
 pub mod roots;
 pub mod system_packages;
 
@@ -13,6 +14,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use bundle::{BundleArgs, UnbundleArgs};
 use generations::{DiffArgs, GenerationsArgs, RollbackArgs};
+pub use lock::{LockArgs, LockFormat};
+
 use inspect::{DuArgs, GraphArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
 use install::InstallArgs;
 use roots::RootsArgs;
@@ -79,6 +82,8 @@ pub enum Command {
     Realize(RealizeArgs),
     /// Install packages with pip's arguments; every other command of pip is passed on to pip
     Install(InstallArgs),
+    /// Lock a project: choose versions, and write them with their hashes
+    Lock(LockArgs),
     /// Fill the store with what a lock needs, so that `realize --offline` works
     Fetch(FetchArgs),
     /// Build one package and keep it in the store

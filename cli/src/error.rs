@@ -4,6 +4,7 @@ mod bundle;
 mod disk;
 mod inspect;
 mod lower;
+mod project;
 mod system_packages;
 
 use std::error::Error;

@@ -1,4 +1,9 @@
-//! Installing into what is there: reading it, telling whether there is something to do, putting packages in place.
+//! Installing into what is there, with pip's meaning: `installed` reads it, `satisfied` tells whether there is something
+//! to do, `choose` has versions chosen, `change` says which of them are new, and `virtualenv` puts these in place.
 
+pub mod change;
+pub mod choose;
+pub mod error;
 pub mod installed;
 pub mod satisfied;
+pub mod virtualenv;

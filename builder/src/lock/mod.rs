@@ -21,8 +21,10 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::requirement::excerpt;
 
 pub use error::{IncludeProblem, LockError, LockProblem, ProblemKind, Span};
+pub(crate) use location::{Location, describe_file, file_name_of, without_fragment};
 pub use options::{AllowedFormats, FindLinks, FormatControl, LockOptions, SourceUrl};
 pub use read::{Environment, INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX};
+pub(crate) use read::{decode, expand_variables, read_bytes};
 
 use crate::python::marker::Marker;
 
@@ -157,7 +159,10 @@ pub struct LoadedLock {
 /// # Errors
 /// A file can't be read, or has entries that are not locked: these are all reported at once.
 pub fn load(path: &Path, environment: &Environment<'_>) -> Result<LoadedLock, LockError> {
-    let raw = read::read_lock(path, environment)?;
+    checked(read::read_lock(path, environment)?)
+}
+
+fn checked(raw: read::RawLock) -> Result<LoadedLock, LockError> {
     let mut problems = Vec::new();
     let requirements = check::lock_all(raw.requirements, &mut problems);
     let requirements = check::merge(requirements, true, &mut problems);
@@ -186,6 +191,14 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<LoadedLock, Lo
         content,
         constraints,
     })
+}
+
+/// Reads `text` as if it were the lock at `path`, without variables.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_text(path: &Path, text: &str) -> Result<LoadedLock, LockError> {
+    checked(read::read_text(path, text)?)
 }
 
 /// The digest of the bytes of the lock at `path`, whatever they mean.
@@ -221,7 +234,8 @@ impl LoadedLock {
     }
 }
 
-fn lock_builds(builds: Vec<(BuildLock, Span)>, problems: &mut Vec<LockProblem>) -> Vec<LockedBuild> {
+/// Locked builds of the blocks of one lock, each once.
+pub(crate) fn lock_builds(builds: Vec<(BuildLock, Span)>, problems: &mut Vec<LockProblem>) -> Vec<LockedBuild> {
     let mut locked: Vec<LockedBuild> = Vec::with_capacity(builds.len());
     for (build, span) in builds {
         let file = Arc::clone(&span.file);

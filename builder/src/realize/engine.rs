@@ -88,6 +88,8 @@ pub enum Purpose {
     Build,
     /// Trees of wheels; of sdists the source and the trees of their build requirements.
     Fetch,
+    /// The same, with build requirements resolved anew where no lock fixes them.
+    FetchAnew,
 }
 
 impl std::fmt::Debug for Engine {
@@ -160,6 +162,10 @@ impl Engine {
     #[must_use]
     pub fn touched(&self) -> Vec<ObjectId> {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    pub(crate) const fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     pub(crate) fn build_locks(&self) -> &[LockedBuild] {

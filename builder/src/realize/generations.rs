@@ -28,7 +28,7 @@ pub const GENERATIONS_KEPT: usize = 5;
 
 /// What takes the place of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A new generation.
     Forward,
     /// A generation that is kept.

@@ -20,7 +20,7 @@ use crate::python::interpreter::PythonInstallation;
 use crate::session::Session;
 
 /// What an environment is made with.
-pub(super) struct Linker<'a> {
+pub(crate) struct Linker<'a> {
     pub(super) store: &'a Arc<Store>,
     pub(super) lease: &'a Lease,
     pub(super) python: &'a PythonInstallation,
@@ -29,7 +29,7 @@ pub(super) struct Linker<'a> {
 }
 
 impl<'a> Linker<'a> {
-    pub(super) fn of(session: &'a Session) -> Self {
+    pub(crate) fn of(session: &'a Session) -> Self {
         Self { store: &session.store, lease: &session.lease, python: &session.python, cancel: Some(&session.cancel) }
     }
 }
@@ -46,7 +46,7 @@ pub(crate) struct Part {
 }
 
 /// Makes the environment of `obtained`.
-pub(super) fn link(
+pub(crate) fn link(
     linker: &Linker<'_>,
     request: &RealizeRequest,
     (digest, step): (ValueDigest, Step),

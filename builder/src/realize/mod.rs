@@ -19,7 +19,7 @@ pub mod generations;
 mod interrupt;
 mod keep;
 mod lacking;
-mod link;
+pub(crate) mod link;
 mod permits;
 pub mod pin;
 mod plan;
@@ -29,7 +29,7 @@ mod room;
 pub(crate) mod schedule;
 mod select;
 mod sink;
-mod turn;
+pub(crate) mod turn;
 mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -254,7 +254,7 @@ fn already_there(
 }
 
 /// All trees of the plan, in its order.
-fn obtain_all(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {
+pub(crate) fn obtain_all(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {
     let session = &engine.session;
     session.report(Event::Planned { packages: plan.packages.len(), in_store: plan.in_store() });
     let present = |package: &PlannedPackage| package.object.clone().map(|object| Obtained { object, how: How::Store });
@@ -368,7 +368,7 @@ pub(crate) fn environment_python(python: &PythonInstallation) -> EnvironmentPyth
 }
 
 /// The `direct_url.json` (PEP 610) of a package that came from no index.
-fn direct_url(package: &PlannedPackage) -> Option<String> {
+pub(crate) fn direct_url(package: &PlannedPackage) -> Option<String> {
     let direct = package.pin.direct.as_ref()?;
     let hashes: Vec<String> = package.pin.hashes.iter().map(ToString::to_string).collect();
     let url = direct.url.without_credentials();

@@ -14,6 +14,7 @@ mod generations;
 mod graph;
 mod index;
 pub(crate) mod install;
+mod lock;
 mod log;
 mod manual;
 mod optimise;
@@ -136,6 +137,7 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Realize(args) => realize::run(context, args),
         // Its words are read before: they are pip's.
         Command::Install(_) => Ok(Exit::Done),
+        Command::Lock(args) => lock::run(context, args),
         Command::Fetch(args) => fetch::run(context, args),
         Command::Build(args) => build::run(context, args),
         Command::Log(args) => log::run(context, args),

@@ -1,0 +1,83 @@
+//! What an installation changes: the packages of a choice that are not there yet, or not as they should be.
+
+use pip_accel_schema::name::{PackageName, PackageVersion};
+
+use super::choose::Choice;
+use super::error::InstallError;
+use super::installed::{InstalledPackage, InstalledSet};
+use crate::python::requirement::is_same;
+use crate::realize::pin::Pin;
+use crate::realize::{Plan, PlannedPackage};
+use crate::session::Session;
+
+/// Which packages are installed again although they are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Again {
+    /// Those that are of a local project or sdist, which may have changed.
+    #[default]
+    IfLocal,
+    /// All.
+    All,
+}
+
+/// One package that is installed.
+#[derive(Debug, Clone)]
+pub struct ChangedPackage {
+    /// What is installed.
+    pub planned: PlannedPackage,
+    /// Whether the user named it.
+    pub requested: bool,
+    /// The version that is installed now, if one is.
+    pub before: Option<PackageVersion>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// Packages to install, in the order of the choice.
+    pub packages: Vec<ChangedPackage>,
+    /// Packages of the choice that are there.
+    pub satisfied: Vec<(PackageName, PackageVersion)>,
+}
+
+impl Change {
+    /// Compares a choice with what is installed.
+    ///
+    /// # Errors
+    /// When the choice does not fit the interpreter, or the store fails.
+    pub fn plan(
+        session: &Session,
+        choice: &Choice,
+        (installed, again): (&InstalledSet, Again),
+    ) -> Result<Self, InstallError> {
+        let plan = Plan::make(session, &choice.lock)?;
+        let mut change = Self::default();
+        for planned in plan.packages {
+            let present = installed.get(&planned.pin.name);
+            match present.filter(|present| again == Again::IfLocal && stays(&planned.pin, present)) {
+                Some(present) => change.satisfied.push((present.name.clone(), present.version.clone())),
+                None => {
+                    let requested = choice.requested.contains(&planned.pin.name);
+                    let before = present.map(|present| present.version.clone());
+                    change.packages.push(ChangedPackage { planned, requested, before });
+                }
+            }
+        }
+        Ok(change)
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packages.is_empty()
+    }
+}
+
+/// Whether what is installed is what the pin means, as pip sees it: the same version, not used in place, and not from
+/// local sources, which may have changed.
+fn stays(pin: &Pin, installed: &InstalledPackage) -> bool {
+    let is_local_source =
+        pin.direct.as_ref().is_some_and(|direct| direct.url.is_file() && !direct.file_name.ends_with(".whl"));
+    let is_same = pin.version.as_ref().is_some_and(|version| is_same(version, &installed.version));
+    is_same && !is_local_source && !installed.is_editable()
+}
