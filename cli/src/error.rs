@@ -3,6 +3,7 @@
 mod bundle;
 mod disk;
 mod inspect;
+mod install;
 mod lower;
 mod project;
 mod system_packages;

@@ -131,7 +131,7 @@ pub(super) fn generations_kept(settings: &Settings) -> usize {
     kept.unwrap_or(GENERATIONS_KEPT)
 }
 
-fn configured_link_mode(settings: &Settings) -> LinkMode {
+pub(super) fn configured_link_mode(settings: &Settings) -> LinkMode {
     match settings.text("link-mode") {
         Some("hardlink") => LinkMode::Hardlink,
         Some("reflink") => LinkMode::Reflink,

@@ -93,6 +93,13 @@ impl Ui {
         }
     }
 
+    /// Says something that only `-v` wants to know.
+    pub(crate) fn detail(&self, line: &str) {
+        if self.verbose > 0 {
+            self.talk(line);
+        }
+    }
+
     /// Says something that only `-qq` silences.
     pub(crate) fn warn(&self, line: &str) {
         if self.quiet < 2 {
