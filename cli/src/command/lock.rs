@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use pip_accel_builder::resolve::project::{
     LockedBuilds, OldLock, Place, ProjectInputs, ProjectRequest, Resolution, ResolvedTarget, Surroundings, Upgrade,
-    lock_builds, resolve_project,
+    lock_builds, pylock, pylock_as_requirements, resolve_project,
 };
 use pip_accel_builder::session::Session;
 use pip_accel_schema::name::PackageName;
@@ -63,7 +63,10 @@ pub(super) fn run(context: &Context<'_>, args: &LockArgs) -> Result<Exit, Failur
     };
     let resolution = resolve_project(&opened.session, &request)?;
     let builds = builds(context, args, (&opened.session, &resolution), (&old, &request.upgrade))?;
-    let text = format!("{}{builds}", resolution.text(output.folder()));
+    let text = match format(args) {
+        LockFormat::Requirements => format!("{}{builds}", resolution.text(output.folder())),
+        LockFormat::Pylock => pylock(&opened.session, &request, (&resolution, &builds), output.folder())?,
+    };
     drop(opened);
     let found = differences(old_text.as_deref().unwrap_or_default(), &text);
     let is_current = old_text.as_deref() == Some(text.as_str());
@@ -141,7 +144,8 @@ fn old_lock(output: &Output, text: Option<&str>, upgrade: &Upgrade) -> Result<Ol
     if *upgrade == Upgrade::All {
         return Ok(OldLock::default());
     }
-    OldLock::read(path, text).map_err(|error| {
+    let lines = pylock_as_requirements(text);
+    OldLock::read(path, lines.as_deref().unwrap_or(text)).map_err(|error| {
         let text = format!("the lock `{}` that is there can't be read: {error}", path.display());
         Failure::new(Exit::LockRefused, text).hint("lock without regard to it: pip-accel lock --upgrade")
     })

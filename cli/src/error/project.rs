@@ -45,7 +45,7 @@ impl From<ProjectError> for Failure {
             ProjectError::Hashes { .. } => Self::new(Exit::LockRefused, sentence(&error)).hint(
                 "do not install it; if the release was changed on purpose, remove its hashes from the requirements",
             ),
-            ProjectError::Answer(_) => Self::new(Exit::Error, sentence(&error))
+            ProjectError::Answer(_) | ProjectError::Pylock(_) => Self::new(Exit::Error, sentence(&error))
                 .hint("leave PIP_ACCEL_UV away, so that the resolver is used that this program was made for"),
             ProjectError::Io { .. } | ProjectError::TooLarge { .. } => {
                 Self::new(Exit::Error, sentence(&error)).hint("check the disk and the store: pip-accel doctor")

@@ -158,6 +158,9 @@ pub enum ProjectError {
     /// The resolver's answer can't be read.
     #[error("the resolver's answer can't be read")]
     Answer(#[from] LockSyntaxError),
+    /// The resolver's `pylock.toml` is none.
+    #[error("the resolver's answer can't be read")]
+    Pylock(#[source] Box<toml::de::Error>),
     /// A file of the exchange with the resolver failed.
     #[error("cannot use `{}`", path.display())]
     Io {

@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 use super::error::ProjectError;
 use super::{ProjectInputs, ProjectRequest, Upgrade};
 
-/// The resolver's answer, and before that the versions it should prefer.
-pub(super) const ANSWER: &str = "requirements.lock";
-
 /// Names of the exchange and what comments call them instead.
 #[derive(Debug, Default)]
 pub(super) struct Labels(Vec<(String, String)>);
@@ -36,15 +33,16 @@ impl Labels {
     }
 }
 
-/// Writes the files below `host`, which is `inside` in the sandbox; the words that name them come back.
+/// Writes the files below `host`, which is `inside` in the sandbox; the words that name them, and the file of the answer,
+/// come back.
 pub(super) fn write(
     request: &ProjectRequest,
-    host: &Path,
-    inside: &Path,
+    (host, inside): (&Path, &Path),
+    answer: &str,
 ) -> Result<(Vec<OsString>, Labels), ProjectError> {
-    let mut exchange = Exchange { host, words: Vec::new(), labels: Labels::default(), is_group_alone: false };
+    let mut exchange = Exchange { host, answer, words: Vec::new(), labels: Labels::default() };
     exchange.inputs(&request.inputs)?;
-    exchange.words.extend(["--output-file".into(), inside.join(ANSWER).into()]);
+    exchange.words.extend(["--output-file".into(), inside.join(answer).into()]);
     exchange.preferences(request)?;
     exchange.choices(request);
     Ok((exchange.words, exchange.labels))
@@ -52,9 +50,10 @@ pub(super) fn write(
 
 struct Exchange<'a> {
     host: &'a Path,
+    /// The resolver's answer, and before that the versions that it should prefer.
+    answer: &'a str,
     words: Vec<OsString>,
     labels: Labels,
-    is_group_alone: bool,
 }
 
 impl Exchange<'_> {
@@ -112,7 +111,6 @@ impl Exchange<'_> {
             }
         }
         // Nothing is asked for: the answer is empty, and the resolver wants to be asked something.
-        self.is_group_alone = !has_source;
         if !has_source && inputs.projects.iter().all(|project| project.groups.is_empty()) {
             self.file("nothing.in", "")?;
             self.words.push("nothing.in".into());
@@ -133,7 +131,7 @@ impl Exchange<'_> {
             }
             text.push('\n');
         }
-        if text.is_empty() { Ok(()) } else { self.file(ANSWER, &text) }
+        if text.is_empty() { Ok(()) } else { self.file(self.answer, &text) }
     }
 
     fn choices(&mut self, request: &ProjectRequest) {

@@ -21,6 +21,7 @@ mod inputs;
 mod kept_cache;
 mod location;
 mod old_lock;
+mod pylock;
 mod pyproject;
 mod solve;
 mod store_links;
@@ -36,6 +37,7 @@ pub use builds::{LockedBuilds, lock_builds};
 pub use error::{FailureKind, InputError, ProjectError};
 pub use inputs::{Place, ProjectInputs, Surroundings};
 pub use old_lock::OldLock;
+pub use pylock::{pylock, pylock_as_requirements};
 
 use crate::realize::run;
 use crate::session::Session;

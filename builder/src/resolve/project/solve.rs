@@ -10,7 +10,7 @@ use pip_accel_store::Scratch;
 
 use super::answer::{self, ResolvedTarget};
 use super::error::{FailureKind, ProjectError};
-use super::exchange::{self, ANSWER, Labels};
+use super::exchange::{self, Labels};
 use super::explain::explain;
 use super::kept_cache::KeptCache;
 use super::store_links::StoreLinks;
@@ -28,6 +28,31 @@ const OUTPUT_LINES: usize = 200;
 
 /// Solves `request`.
 pub(super) async fn solve(session: &Arc<Session>, request: &ProjectRequest) -> Result<Resolution, ProjectError> {
+    let answer = ask(session, request, "requirements.lock").await?;
+    for warning in &answer.warnings {
+        session.report(Event::Warning(warning.clone()));
+    }
+    resolution(session, request, answer)
+}
+
+/// The resolver's answer for `request` as the text of the file `name`, which decides on its format.
+pub(super) async fn answer_of(
+    session: &Arc<Session>,
+    request: &ProjectRequest,
+    name: &str,
+) -> Result<String, ProjectError> {
+    Ok(ask(session, request, name).await?.text)
+}
+
+/// What a run that found a solution gave.
+struct Answer {
+    text: String,
+    labels: Labels,
+    warnings: Vec<String>,
+    choices: Vec<uv::Choice>,
+}
+
+async fn ask(session: &Arc<Session>, request: &ProjectRequest, name: &str) -> Result<Answer, ProjectError> {
     let engine = Engine::new(session, Vec::new(), Purpose::Fetch);
     let pin = uv::pin();
     let program = uv::program(&engine).await?;
@@ -48,7 +73,7 @@ pub(super) async fn solve(session: &Arc<Session>, request: &ProjectRequest) -> R
         access.index.index_url = None;
         access.index.extra_index_urls.clear();
     }
-    let job = Job { engine: &engine, request, program: &program, access, visible, is_offline };
+    let job = Job { engine: &engine, request, program: &program, access, visible, is_offline, name };
     job.solve().await
 }
 
@@ -59,6 +84,8 @@ struct Job<'a> {
     access: Access,
     visible: Vec<PathBuf>,
     is_offline: bool,
+    /// The file of the answer.
+    name: &'a str,
 }
 
 /// How an attempt may come to know what an sdist requires.
@@ -73,26 +100,26 @@ enum Attempt {
 }
 
 impl Job<'_> {
-    async fn solve(&self) -> Result<Resolution, ProjectError> {
+    async fn solve(&self) -> Result<Answer, ProjectError> {
         let first = self.attempt(Attempt::Static).await?;
         let ended = match first {
-            Tried::Solved(resolution) => return Ok(self.told(resolution)),
+            Tried::Solved(answer) => return Ok(answer),
             Tried::Failed(ended) if !uv::wanted_code(&ended.output) => ended,
             // Where nothing can be sent anywhere, nothing is given away.
             Tried::Failed(_) if self.is_offline || !self.access.holds_credentials() => {
                 match self.attempt(Attempt::Backends).await? {
-                    Tried::Solved(resolution) => return Ok(self.told(resolution)),
+                    Tried::Solved(answer) => return Ok(answer),
                     Tried::Failed(ended) => ended,
                 }
             }
             Tried::Failed(_) => match self.attempt(Attempt::WheelsOnly).await? {
-                Tried::Solved(mut resolution) => {
-                    resolution.warnings.push(
+                Tried::Solved(mut answer) => {
+                    answer.warnings.push(
                         "only wheels were candidates: no sdist is run to tell what it requires beside the credentials \
                          of an index or proxy"
                             .to_owned(),
                     );
-                    return Ok(self.told(resolution));
+                    return Ok(answer);
                 }
                 Tried::Failed(ended) => {
                     let (_, explanation) = explain(&ended.output, false);
@@ -105,13 +132,6 @@ impl Job<'_> {
             explanation = ended.status_text();
         }
         Err(ProjectError::Failed { kind, explanation })
-    }
-
-    fn told(&self, resolution: Resolution) -> Resolution {
-        for warning in &resolution.warnings {
-            self.engine.session.report(Event::Warning(warning.clone()));
-        }
-        resolution
     }
 
     async fn attempt(&self, attempt: Attempt) -> Result<Tried, ProjectError> {
@@ -152,13 +172,15 @@ impl Job<'_> {
             ("GIT_TERMINAL_PROMPT".into(), "0".into()),
             ("RUST_LOG".into(), uv::CHOICES_LOG.into()),
         ];
-        let (words, labels) = exchange::write(self.request, &exchange, &inside)?;
+        let (words, labels) = exchange::write(self.request, (&exchange, &inside), self.name)?;
         let ended = run.run(self.words(words, attempt)).await?;
         drop(kept);
         if !ended.is_good() {
             return Ok(Tried::Failed(ended));
         }
-        self.read(&exchange.join(ANSWER), &labels, ended).map(Tried::Solved)
+        let path = exchange.join(self.name);
+        let text = read_answer(&path).map_err(at(&path))?;
+        Ok(Tried::Solved(Answer { text, labels, warnings: ended.warnings, choices: ended.choices }))
     }
 
     /// Copies of local projects for a run with code, and what is only seen.
@@ -206,38 +228,37 @@ impl Job<'_> {
         words.extend(only_binary.iter().map(|name| format!("--only-binary={name}").into()));
         words
     }
+}
 
-    fn read(&self, path: &Path, labels: &Labels, ended: Ended) -> Result<Resolution, ProjectError> {
-        let text = read_answer(path).map_err(|source| ProjectError::Io { path: path.to_owned(), source })?;
-        let pins = answer::read(&text, &self.request.inputs, labels)?;
-        let tags = self.engine.session.tags();
-        let is_wheel = |name: &PackageName, version: &PackageVersion| {
-            let is_it = |choice: &&uv::Choice| choice.name == *name && choice.version == *version;
-            let fits = |choice: &uv::Choice| {
-                choice.file_name.parse::<WheelFileName>().is_ok_and(|wheel| tags.rank(&wheel).is_some())
-            };
-            ended.choices.iter().filter(is_it).any(fits)
+fn resolution(session: &Session, request: &ProjectRequest, answer: Answer) -> Result<Resolution, ProjectError> {
+    let pins = answer::read(&answer.text, &request.inputs, &answer.labels)?;
+    let tags = session.tags();
+    let is_wheel = |name: &PackageName, version: &PackageVersion| {
+        let is_it = |choice: &&uv::Choice| choice.name == *name && choice.version == *version;
+        let fits = |choice: &uv::Choice| {
+            choice.file_name.parse::<WheelFileName>().is_ok_and(|wheel| tags.rank(&wheel).is_some())
         };
-        let may_need_build = pins
-            .iter()
-            .filter_map(|pin| match (&pin.name, &pin.target) {
-                (Some(name), ResolvedTarget::Release(version)) if !is_wheel(name, version) => Some(name.clone()),
-                _ => None,
-            })
-            .collect();
-        Ok(Resolution {
-            pins,
-            option_lines: self.request.inputs.option_lines.clone(),
-            warnings: ended.warnings,
-            may_need_build,
+        answer.choices.iter().filter(is_it).any(fits)
+    };
+    let may_need_build = pins
+        .iter()
+        .filter_map(|pin| match (&pin.name, &pin.target) {
+            (Some(name), ResolvedTarget::Release(version)) if !is_wheel(name, version) => Some(name.clone()),
+            _ => None,
         })
-    }
+        .collect();
+    Ok(Resolution {
+        pins,
+        option_lines: request.inputs.option_lines.clone(),
+        warnings: answer.warnings,
+        may_need_build,
+    })
 }
 
 /// git takes a repository of another user for a trap unless it is told otherwise; in the sandbox all are of others.
 const GIT_SETTINGS: &str = "gitconfig";
 
 enum Tried {
-    Solved(Resolution),
+    Solved(Answer),
     Failed(Ended),
 }

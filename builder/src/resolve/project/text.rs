@@ -13,7 +13,7 @@ impl Resolution {
     /// The text of a lock in the folder `base`, from which local paths are seen; without locked builds.
     #[must_use]
     pub fn text(&self, base: &Path) -> String {
-        let mut text = HEADER.to_owned();
+        let mut text = format!("{HEADER}\n");
         for line in &self.option_lines {
             text.push_str(line);
             text.push('\n');
@@ -107,7 +107,7 @@ mod tests {
         let hash =
             format!(" \\\n    --hash=sha256:{}\n    # via\n    #   -r requirements.in\n    #   b\n", "ab".repeat(32));
         let expected = format!(
-            "{HEADER}--index-url https://h.example/simple/\n\na[x,y]==1.0 ; os_name == 'nt'{hash}\
+            "{HEADER}\n--index-url https://h.example/simple/\n\na[x,y]==1.0 ; os_name == 'nt'{hash}\
              ./files/c-1.0-py3-none-any.whl{hash}d @ https://h.example/d-1.0.tar.gz{hash}"
         );
         assert_eq!(text, expected);

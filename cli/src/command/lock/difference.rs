@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pip_accel_builder::resolve::project::pylock_as_requirements;
 use pip_accel_schema::lock_file::{BuildLock, LockItem, LockRequirement, RequirementTarget, parse};
 
 /// What changes from `old` to `new`, a line each; a lock that can't be read has nothing in common with another.
@@ -9,7 +10,8 @@ pub(super) fn differences(old: &str, new: &str) -> Vec<String> {
     if old == new {
         return Vec::new();
     }
-    let (old_entries, new_entries) = (Entries::of(old), Entries::of(new));
+    let lines = [old, new].map(|text| pylock_as_requirements(text).unwrap_or_else(|| text.to_owned()));
+    let [old_entries, new_entries] = lines.map(|text| Entries::of(&text));
     let mut found = Vec::new();
     for (name, entry) in &new_entries.pins {
         match old_entries.pins.get(name) {
