@@ -307,9 +307,9 @@ fn foreign_entries(
         }
     }
     if request.take_over.is_some() {
-        // Its own files stay without a word, and what was replaced was meant to be.
-        foreign.retain(|path| !foreign::is_standard(path) && !replaced.has(path));
+        // All that others have there stays without a word, and what was replaced was meant to be.
         lost.retain(|path| !foreign::is_standard(path) && !foreign::is_metadata_of(path, &names));
+        foreign.clone_from(&lost);
     }
     Ok((foreign, lost))
 }

@@ -5,6 +5,7 @@ pub mod change;
 pub mod choose;
 pub mod error;
 pub mod installed;
+pub mod report;
 pub mod satisfied;
 pub mod scheme;
 pub mod virtualenv;

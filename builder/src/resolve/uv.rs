@@ -313,6 +313,11 @@ impl Run<'_> {
 
     fn environment(&self, cache: &Path) -> Vec<(OsString, OsString)> {
         let mut variables = environment(&self.access.index, &self.access.variables, cache);
+        if self.network == Network::None {
+            // The machine's certificates are not shown then, and uv fails without any.
+            variables
+                .retain(|(name, _)| name != "UV_SYSTEM_CERTS" && name != "UV_NATIVE_TLS" && name != "SSL_CERT_FILE");
+        }
         if self.code == Code::Never {
             variables.push((NO_PYTHON.0.into(), NO_PYTHON.1.into()));
         }

@@ -15,6 +15,7 @@ use super::error::InstallError;
 use crate::python::interpreter::{Script, run_script};
 
 pub use folder::{FolderReport, install_into_folder};
+pub(super) use write::parts;
 pub use write::{SchemeReport, SchemeRequest, install_into_scheme};
 
 /// Which folders.

@@ -62,7 +62,10 @@ impl SchemeReport {
 }
 
 /// Has all trees, fetched or built.
-pub(super) fn parts(session: &Arc<Session>, packages: &[ChangedPackage]) -> Result<Vec<Part>, InstallError> {
+pub(in crate::install) fn parts(
+    session: &Arc<Session>,
+    packages: &[ChangedPackage],
+) -> Result<Vec<Part>, InstallError> {
     let _interrupts = Interrupts::start(&session.cancel).map_err(RealizeError::Runtime)?;
     let plan = Plan { packages: packages.iter().map(|package| package.planned.clone()).collect() };
     session.report_gone();

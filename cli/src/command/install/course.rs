@@ -1,26 +1,24 @@
 //! One installation from the look at what is there to the last line.
 
+use std::path::Path;
 use std::time::Instant;
 
 use pip_accel_builder::install::change::{Again, Change};
 use pip_accel_builder::install::choose::{ChoiceRequest, choose, upgrade_of};
-use pip_accel_builder::install::error::InstallError;
 use pip_accel_builder::install::installed::InstalledSet;
+use pip_accel_builder::install::report::report;
 use pip_accel_builder::install::satisfied::{Check, Lack};
-use pip_accel_builder::install::virtualenv::{self, VirtualenvRequest};
 use pip_accel_builder::python::interpreter::PythonInstallation;
 use pip_accel_builder::python::requirement::Requirement;
-use pip_accel_builder::realize::RealizeReport;
 use pip_accel_builder::resolve::project::{ProjectInputs, ProjectRequest, Upgrade};
-use pip_accel_schema::environment::LinkMode;
 use pip_accel_schema::name::PackageName;
 
 use super::super::Context;
-use super::super::realize::generations_kept;
 use super::super::rounds::{Policy, in_rounds};
 use super::super::session::{Opened, apply_flags, interpreter};
 use super::super::target::Target;
-use super::asked::{Asked, Destination};
+use super::asked::Asked;
+use super::place::Place;
 use super::shown::{Done, show, show_satisfied};
 use crate::args::install::parse::Words;
 use crate::error::Failure;
@@ -45,7 +43,8 @@ impl Course<'_> {
         let policy = Policy::of(&mut settings, super::system_packages(words)?)?;
         let store = context.open_as_allowed(&settings)?;
         let python = interpreter(context, &store, &settings)?;
-        let installed = self.installed(&python)?;
+        let place = Place::find(context, (asked, self.target), (&python, &settings))?;
+        let installed = place.installed()?;
         let said = said(&inputs);
         if self.may_be_satisfied(&inputs) {
             let check = check(&python, &installed, (&said.constraints, !asked.no_deps));
@@ -63,9 +62,6 @@ impl Course<'_> {
             && inputs.options.index_url.is_none()
             && inputs.options.find_links.is_empty();
         let options = inputs.options.clone();
-        let link_mode = self.link_mode(&settings);
-        let links = settings.package_links()?;
-        let generations = generations_kept(&settings);
         let opened = Opened::with(context, (store, python.clone()), settings, &args, &options)?;
         let nothing = InstalledSet::default();
         let kept = if asked.ignore_installed { &nothing } else { &installed };
@@ -89,52 +85,46 @@ impl Course<'_> {
         })?;
         let again = if asked.force || asked.ignore_installed { Again::All } else { Again::IfLocal };
         let change = Change::plan(&opened.session, &choice, (kept, again))?;
-        let mut done = Done { change: &change, report: None, dry_run: asked.dry_run };
+        if let Some(file) = &asked.report {
+            let version = concat!("pip-accel ", env!("CARGO_PKG_VERSION"));
+            let make = || report(&opened.session, &change.packages, version);
+            let text = in_rounds(context, (&opened, policy), make)?;
+            write_report(context, file, &text)?;
+        }
+        let mut counts = None;
         if !asked.dry_run && !change.is_empty() {
-            let place = VirtualenvRequest {
-                destination: self.target.virtualenv.clone().unwrap_or_default(),
-                link_mode: Some(link_mode),
-                links,
-                generations,
-            };
-            let report: RealizeReport = in_rounds(context, (&opened, policy), || {
-                virtualenv::install(&opened.session, &place, &change.packages)
-            })?;
-            done.report = Some(report);
+            let what = (change.packages.as_slice(), &installed);
+            counts = Some(place.put((context, asked), (&opened, policy), what, words)?);
         }
         opened.progress.finish();
-        show(self, (&opened.session, &done), &choice)?;
-        self.warn_of_conflicts(&python, &change)?;
+        show(self, &place, &Done { change: &change, counts });
+        self.warn_of_conflicts(&python, (&place, &change))?;
         Ok(Exit::Done)
-    }
-
-    /// What is installed where packages go.
-    fn installed(&self, python: &PythonInstallation) -> Result<InstalledSet, Failure> {
-        let root = self.target.virtualenv.clone().unwrap_or_default();
-        let site = root.join(&python.interpreter.site_packages);
-        InstalledSet::read(std::slice::from_ref(&site))
-            .map_err(|source| InstallError::Io { action: "read", path: site, source }.into())
     }
 
     /// Whether it may be that there is nothing to do.
     fn may_be_satisfied(&self, inputs: &ProjectInputs) -> bool {
         let asked = self.asked;
-        !(asked.upgrade || asked.force || asked.ignore_installed || inputs.asks_for_projects())
-    }
-
-    fn link_mode(&self, settings: &Settings) -> LinkMode {
-        super::super::realize::configured_link_mode(settings)
+        !(asked.upgrade
+            || asked.force
+            || asked.ignore_installed
+            || asked.report.is_some()
+            || inputs.asks_for_projects())
     }
 
     /// As pip does: what is installed now and lacks something, or has it in a version that it can't use.
-    fn warn_of_conflicts(&self, python: &PythonInstallation, change: &Change) -> Result<(), Failure> {
+    fn warn_of_conflicts(
+        &self,
+        python: &PythonInstallation,
+        (place, change): (&Place, &Change),
+    ) -> Result<(), Failure> {
         if self.asked.dry_run || change.is_empty() || self.words.has("no-warn-conflicts") || self.asked.no_deps {
             return Ok(());
         }
-        if matches!(self.asked.destination, Destination::Directory(_)) {
+        if matches!(place, Place::Folder { .. }) {
             return Ok(());
         }
-        let installed = self.installed(python)?;
+        let installed = place.installed()?;
         for (package, lacks) in check(python, &installed, (&[], true)).conflicts() {
             for lack in lacks.iter().filter(|lack| !matches!(lack, Lack::Unknown { .. })) {
                 self.context.ui.warn(&format!("{package} is broken now: {lack}"));
@@ -142,6 +132,20 @@ impl Course<'_> {
         }
         Ok(())
     }
+}
+
+/// Writes pip's report to a file, or to standard output.
+fn write_report(context: &Context<'_>, file: &str, report: &serde_json::Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report).unwrap_or_default();
+    if file == "-" {
+        context.ui.text(&text);
+        return Ok(());
+    }
+    let path = context.host.absolute(Path::new(file));
+    std::fs::write(&path, text + "\n").map_err(|error| {
+        Failure::new(Exit::Error, format!("the report `{}` can't be written: {error}", path.display()))
+            .hint("name another file: --report FILE")
+    })
 }
 
 /// What the requirements say, as far as names and versions go.

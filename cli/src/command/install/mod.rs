@@ -2,6 +2,7 @@
 
 mod asked;
 mod course;
+mod place;
 mod script;
 mod shown;
 mod words;
