@@ -139,6 +139,7 @@ fn pin(object: &Object, sha256: pip_accel_schema::digest::Sha256Digest, formats:
         version: Some(object.version.clone()),
         hashes: vec![sha256],
         direct: None,
+        checkout: None,
         formats,
     }
 }

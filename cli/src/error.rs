@@ -1,6 +1,7 @@
 //! Every error of the libraries → one sentence, the next command to type, the exit code.
 
 mod bundle;
+mod checkout;
 mod disk;
 mod inspect;
 mod install;
@@ -24,6 +25,7 @@ use pip_accel_builder::realize::error::{DiskNeed, ObtainError, RealizeError};
 use pip_accel_builder::resolve::ResolveError;
 use pip_accel_store::{GcError, OpenError, StoreError};
 
+use self::checkout::checkout;
 use self::disk::{full, full_for, is_full};
 use crate::exit_code::Exit;
 use crate::settings::SettingsError;
@@ -223,8 +225,12 @@ fn lock_failure(error: &LockError) -> Failure {
 const PROBLEMS_SHOWN_MAX: usize = 50;
 
 fn refused(problems: &[LockProblem]) -> Failure {
-    let needs_locking =
-        |problem: &LockProblem| matches!(problem.kind, ProblemKind::Unpinned { .. } | ProblemKind::Unhashed { .. });
+    let needs_locking = |problem: &LockProblem| {
+        matches!(
+            problem.kind,
+            ProblemKind::Unpinned { .. } | ProblemKind::Unhashed { .. } | ProblemKind::Revision { .. }
+        )
+    };
     let hint = if problems.iter().any(needs_locking) {
         "lock it: uv pip compile --generate-hashes requirements.in -o requirements.lock"
     } else {
@@ -338,6 +344,7 @@ impl From<RealizeError> for Failure {
             RealizeError::Store(error) => store_failure(&error),
             RealizeError::Environment(error) => environment_failure(&error),
             RealizeError::Lock(error) => lock_failure(&error),
+            RealizeError::Checkout { ref source, .. } => checkout(source, sentence(&error)),
             RealizeError::Place { .. } => {
                 Self::new(Exit::LockRefused, sentence(&error)).hint("mend that line of the lock")
             }
@@ -445,6 +452,7 @@ fn obtain(error: &ObtainError) -> Failure {
         ObtainError::Unhashed { .. } => Failure::new(Exit::LockRefused, text)
             .hint("lock with hashes: uv pip compile --generate-hashes requirements.in -o requirements.lock"),
         ObtainError::Download { source, .. } => download(source, text),
+        ObtainError::Checkout { source, .. } => checkout(source, text),
         ObtainError::Offline { .. } | ObtainError::OfflineResolution { .. } => Failure::new(Exit::Offline, text)
             .hint("fetch it while there is a network: pip-accel fetch requirements.lock"),
         ObtainError::Wheel { .. } | ObtainError::WheelName { .. } | ObtainError::WheelIdentity { .. } => {

@@ -5,7 +5,9 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use super::choose::Choice;
 use super::error::InstallError;
 use super::installed::{InstalledPackage, InstalledSet};
+use crate::checkout::{CheckoutPlace, clone_editables};
 use crate::python::requirement::is_same;
+use crate::realize::error::RealizeError;
 use crate::realize::pin::Pin;
 use crate::realize::{Plan, PlannedPackage};
 use crate::session::Session;
@@ -50,6 +52,8 @@ impl Change {
         choice: &Choice,
         (installed, again): (&InstalledSet, Again),
     ) -> Result<Self, InstallError> {
+        let selected = choice.lock.select(&session.python.interpreter.markers).map_err(RealizeError::Lock)?;
+        clone_editables(session, &selected)?;
         let plan = Plan::make(session, &choice.lock)?;
         let mut change = Self::default();
         for planned in plan.packages {
@@ -57,7 +61,9 @@ impl Change {
             match present.filter(|present| again == Again::IfLocal && stays(&planned.pin, present)) {
                 Some(present) => change.satisfied.push((present.name.clone(), present.version.clone())),
                 None => {
-                    let requested = choice.requested.contains(&planned.pin.name);
+                    // What has no name of its own was named by its place.
+                    let is_unnamed = planned.pin.checkout.as_ref().is_some_and(|checkout| !checkout.is_named);
+                    let requested = is_unnamed || choice.requested.contains(&planned.pin.name);
                     let before = present.map(|present| present.version.clone());
                     change.packages.push(ChangedPackage { planned, requested, before });
                 }
@@ -76,8 +82,19 @@ impl Change {
 /// Whether what is installed is what the pin means, as pip sees it: the same version, not used in place, and not from
 /// local sources, which may have changed.
 fn stays(pin: &Pin, installed: &InstalledPackage) -> bool {
+    match pin.checkout.as_ref().map(|checkout| &checkout.place) {
+        Some(CheckoutPlace::Git(commit)) => return is_of_commit(installed, commit.commit.as_str()),
+        Some(CheckoutPlace::Directory(_) | CheckoutPlace::Editable(_)) => return false,
+        None => {}
+    }
     let is_local_source =
         pin.direct.as_ref().is_some_and(|direct| direct.url.is_file() && !direct.file_name.ends_with(".whl"));
     let is_same = pin.version.as_ref().is_some_and(|version| is_same(version, &installed.version));
     is_same && !is_local_source && !installed.is_editable()
+}
+
+/// Whether `direct_url.json` names this commit.
+fn is_of_commit(installed: &InstalledPackage, commit: &str) -> bool {
+    let url = installed.direct_url.as_deref().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    url.is_some_and(|url| url["vcs_info"]["commit_id"].as_str() == Some(commit)) && !installed.is_editable()
 }

@@ -62,12 +62,6 @@ pub enum InstallError {
         /// What can't be read.
         source: serde_json::Error,
     },
-    /// Projects whose sources are used in place go into virtualenvs.
-    #[error("`{package}` is editable, and only virtualenvs take such projects")]
-    Editable {
-        /// The project.
-        package: String,
-    },
 }
 
 impl From<EnvironmentError> for InstallError {

@@ -62,13 +62,13 @@ pub fn install(
     session.report(Event::Linking { packages: obtained.len() });
     let _place = waiter.take_place()?;
     // What stands there is read only now: another run may have changed it while this one was building.
-    let before = Before::read(session, request, packages)?;
+    let names: BTreeSet<PackageName> = obtained.iter().map(|tree| tree.object.name.clone()).collect();
+    let before = Before::read(session, request, &names)?;
     let mut parts = before.parts(session)?;
     let new = obtained.into_iter().zip(packages);
-    parts.extend(new.map(|(tree, package)| Part {
-        tree,
-        direct_url: direct_url(&package.planned),
-        requested: package.requested || before.requested.contains(&package.planned.pin.name),
+    parts.extend(new.map(|(tree, package)| {
+        let requested = package.requested || before.requested.contains(&tree.object.name);
+        Part { tree, direct_url: direct_url(&package.planned), requested }
     }));
     let digest = digest(&parts);
     let realize = before.request(request);
@@ -108,12 +108,16 @@ struct Before {
 }
 
 impl Before {
-    fn read(session: &Session, request: &VirtualenvRequest, packages: &[ChangedPackage]) -> Result<Self, InstallError> {
+    fn read(
+        session: &Session,
+        request: &VirtualenvRequest,
+        names: &BTreeSet<PackageName>,
+    ) -> Result<Self, InstallError> {
         let destination = &request.destination;
         let manifest = environment::read_manifest(destination)?;
         let site = destination.join(&session.python.interpreter.site_packages);
         let installed = InstalledSet::read(std::slice::from_ref(&site)).map_err(InstallError::io("read", &site))?;
-        let is_replaced = |name: &PackageName| packages.iter().any(|package| package.planned.pin.name == *name);
+        let is_replaced = |name: &PackageName| names.contains(name);
         let ours = manifest.iter().flat_map(|manifest| &manifest.packages);
         let ours: Vec<&EnvironmentPackage> = ours.filter(|package| is_ours(&installed, package)).collect();
         let mut before =

@@ -22,7 +22,7 @@ use super::publisher::Publisher;
 use super::room::Room;
 use super::schedule::{Place, Places};
 use super::unfinished::{Unfinished, source_name};
-use crate::build::{LockedBuildRequirement, build_lock_of};
+use crate::build::{LockedBuildRequirement, build_lock_of_pin};
 use crate::cancel::CancelToken;
 use crate::event::Event;
 use crate::index::{IndexClient, PublishedFile, sha256_of_file};
@@ -175,7 +175,7 @@ impl Engine {
     /// The build requirements that the lock fixes for a package.
     pub(crate) fn build_lock(&self, pin: &Pin) -> Option<Vec<LockedBuildRequirement>> {
         let markers = &self.session.python.interpreter.markers;
-        build_lock_of(&self.build_locks, (&pin.name, pin.version.as_ref()?), markers)
+        build_lock_of_pin(&self.build_locks, pin, markers)
     }
 
     /// Records that `parent` waits for `child`, which is wanted for `pin`, unless all would wait for each other.
@@ -419,6 +419,9 @@ impl Engine {
         selection: &Selection,
         published: Option<PublishedFile>,
     ) -> Result<NewObject, ObtainError> {
+        if let Some(checkout) = &pin.checkout {
+            return self.pack_checkout(pin, checkout, selection).await;
+        }
         let file = match published {
             Some(file) => file,
             None => self.published_file(pin, selection).await?,

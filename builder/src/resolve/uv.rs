@@ -352,6 +352,7 @@ pub(super) fn pin() -> Pin {
         version: Some(UV_VERSION.parse().expect("a constant version is valid")),
         hashes: pinned_hashes(),
         direct: None,
+        checkout: None,
         formats: AllowedFormats { wheels: true, sdists: false },
     }
 }

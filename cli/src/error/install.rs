@@ -24,9 +24,6 @@ impl From<InstallError> for Failure {
             InstallError::Scheme { .. } | InstallError::SchemeAnswer { .. } => {
                 Self::new(Exit::Error, sentence(&error)).hint("use another interpreter: --python VERSION|PATH")
             }
-            InstallError::Editable { .. } => {
-                Self::new(Exit::Usage, sentence(&error)).hint("install it into a virtualenv: --venv DIR")
-            }
         }
     }
 }

@@ -81,7 +81,12 @@ pub(super) fn show(course: &Course<'_>, place: &Place, done: &Done<'_>) {
         return;
     }
     if is_dry {
-        ui.data(&format!("Would install {}", labels.join(" ")));
+        let text = format!("Would install {}", labels.join(" "));
+        if course.asked.report.as_deref() == Some("-") {
+            ui.note(&text);
+        } else if ui.quiet == 0 {
+            ui.data(&text);
+        }
         return;
     }
     ui.detail(&format!("installed {}", labels.join(" ")));
