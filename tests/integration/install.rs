@@ -303,9 +303,8 @@ fn what_was_asked_for_is_known() {
     app(&env);
     env.set("PIP_INDEX_URL", server.index_url().as_str());
     install(&env, &["--venv", ".venv", "app"]).success();
-    let requested = |name: &str, version: &str| {
-        env.site_packages().join(format!("{name}-{version}.dist-info/REQUESTED")).exists()
-    };
+    let requested =
+        |name: &str, version: &str| env.site_packages().join(format!("{name}-{version}.dist-info/REQUESTED")).exists();
     assert!(requested("app", "1.0") && !requested("library", "2.0"));
     install(&env, &["library==1.0"]).success();
     assert!(requested("app", "1.0") && requested("library", "1.0"));

@@ -80,27 +80,18 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
         return Ok(choice);
     }
     request.project.preferences = preferences(request.installed);
-    if !request.is_upgrade && (request.store_first || session.options.offline) {
+    // Without a network, what the store has is among the candidates anyhow.
+    if !request.is_upgrade && request.store_first && !session.options.offline {
         let store_only = ProjectRequest { places: Places::StoreOnly, ..request.project.clone() };
         match resolve_project(session, &store_only) {
             Ok(resolution) => {
-                let found = Remembered::of(&resolution);
-                let text = found.lock.clone();
-                let choice = found.choice()?;
+                let choice = Remembered::of(&resolution).choice()?;
                 // An older version than the one that is installed, because the store has no other, is no solution.
-                if session.options.offline || disturbed(&choice, &request).is_empty() {
-                    tracing::debug!(packages = resolution.pins.len(), "chosen from the store alone\n{text}");
+                if disturbed(&choice, &request).is_empty() {
                     return Ok(choice);
                 }
             }
             Err(error @ ProjectError::Run(_)) => return Err(error),
-            Err(error)
-                if session.options.offline
-                    && request.project.inputs.options.find_links.is_empty()
-                    && !has_places(session) =>
-            {
-                return Err(error);
-            }
             Err(error) => tracing::debug!(%error, "the store alone is not enough"),
         }
     }
@@ -116,11 +107,6 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
         drop(session.store.memo_put(MEMO, &key, &value));
     }
     found.choice()
-}
-
-/// Whether files of this machine are named that are there without a network.
-fn has_places(session: &Session) -> bool {
-    !session.options.index.find_links.is_empty() || session.options.index.index_url.is_some()
 }
 
 fn remembered(session: &Session, key: &[u8; 32]) -> Option<Remembered> {

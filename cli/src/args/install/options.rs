@@ -72,7 +72,7 @@ const fn needless(spellings: &'static str, value: Option<&'static str>, sentence
 }
 
 const OTHER_INTERPRETER: &str =
-    "packages are chosen for an interpreter of this machine; name it with --python VERSION|PATH";
+    "packages are chosen for an interpreter of this machine; name it with --python PYTHON";
 const FINALS: &str = "say it for all with --pre, or for one project in its requirement: `NAME>=1.0rc1`";
 
 /// All options, in the order of pip's help.
@@ -102,7 +102,7 @@ pub const OPTIONS: &[PipOption] = &[
     with("--upgrade-strategy", "STRATEGY", "Which dependencies --upgrade upgrades: only-if-needed (default) or eager"),
     flag("--force-reinstall", "Install again what is there already"),
     flag("-I --ignore-installed", "Install as if nothing was there"),
-    refused("--ignore-requires-python", None, "choose an interpreter that the package is for: --python VERSION|PATH"),
+    refused("--ignore-requires-python", None, "choose an interpreter that the package is for: --python PYTHON"),
     refused(
         "--no-build-isolation",
         None,
