@@ -232,7 +232,7 @@ fn refused(problems: &[LockProblem]) -> Failure {
         )
     };
     let hint = if problems.iter().any(needs_locking) {
-        "lock it: uv pip compile --generate-hashes requirements.in -o requirements.lock"
+        "lock it: pip-accel lock requirements.in -o requirements.lock"
     } else {
         "mend the line, or write the lock anew with the tool that made it"
     };
@@ -430,7 +430,7 @@ fn choice_hint(error: &ChoiceError) -> &'static str {
         }
         ChoiceError::HashNotInLock { .. } => {
             "do not install it; if the release was changed on purpose, lock it anew: \
-             uv pip compile --generate-hashes requirements.in -o requirements.lock"
+             pip-accel lock requirements.in -o requirements.lock --upgrade"
         }
         _ => "lock for this interpreter and platform, or name another one with --python",
     }
@@ -450,7 +450,7 @@ fn obtain(error: &ObtainError) -> Failure {
         ObtainError::Choice { source, .. } => Failure::new(Exit::LockRefused, text).hint(choice_hint(source)),
         ObtainError::FileName { .. } => Failure::new(Exit::Error, text).hint("use another index: --index-url"),
         ObtainError::Unhashed { .. } => Failure::new(Exit::LockRefused, text)
-            .hint("lock with hashes: uv pip compile --generate-hashes requirements.in -o requirements.lock"),
+            .hint("lock with hashes: pip-accel lock requirements.in -o requirements.lock"),
         ObtainError::Download { source, .. } => download(source, text),
         ObtainError::Checkout { source, .. } => checkout(source, text),
         ObtainError::Offline { .. } | ObtainError::OfflineResolution { .. } => Failure::new(Exit::Offline, text)

@@ -1,11 +1,7 @@
 //! What `pip-accel lock` refuses: a sentence, a remedy, the exit code, and nothing changed.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
-)]
 
 use pip_accel_tests::index_server::IndexServer;
-use pip_accel_tests::{Output, TestEnv, TreeDigest, WheelBuilder};
+use pip_accel_tests::{Output, SdistBuilder, TestEnv, TreeDigest, WheelBuilder};
 
 use crate::lock::{lock, text, world};
 use crate::support::exit;
@@ -37,6 +33,7 @@ fn fails(env: &TestEnv, arguments: &[&str], code: i32) -> Output {
 #[test]
 fn a_conflict_is_explained() {
     let Some((env, server)) = begun() else { return };
+    env.add(&WheelBuilder::simple("alone", "0.5").build());
     requirements(&env, &server, "alone>=1\nneedy\n");
     let output = fails(&env, &[], exit::LOCK_REFUSED);
     output.says("the requirements contradict each other").says("needy").says("alone>=1").never_mentions("r0.in");
@@ -122,6 +119,23 @@ fn offline_is_said() {
     fails(&env, &["--offline"], exit::OFFLINE).says("the network is off");
     env.write("requirements.in", "alone\n");
     lock(&env, &["--offline", "--find-links", "../files", "--upgrade"]).success();
+}
+
+/// What the store has is enough: with the network cut the same choice is made from its files alone.
+#[test]
+fn the_store_is_enough_offline() {
+    let Some((env, server)) = begun() else { return };
+    env.add(&WheelBuilder::simple("alone", "0.5").build());
+    env.add(&SdistBuilder::simple("built", "1.0").build());
+    requirements(&env, &server, "needy\nbuilt\n");
+    lock(&env, &[]).success();
+    let first = text(&env);
+    env.realize(&[]).success();
+    drop(server);
+    std::fs::remove_dir_all(env.files()).unwrap();
+    lock(&env, &["--offline"]).success().says("unchanged");
+    lock(&env, &["--offline", "--upgrade"]).success().says("unchanged");
+    assert_eq!(text(&env), first);
 }
 
 /// A server that nobody knows, one that nobody trusts, and one that wants a login.

@@ -140,7 +140,7 @@ fn fixed(
     if let Some(locked) = engine.build_lock(pin) {
         return Ok(Some(locked));
     }
-    if engine.purpose() == Purpose::FetchAnew {
+    if engine.purpose == Purpose::FetchAnew {
         return Ok(None);
     }
     remembered_requirements(&engine.session, selection).map_err(store_error(pin))

@@ -19,6 +19,7 @@ use super::permits::Permits;
 use super::pin::{ChosenKind, Pin, PinKey, Selection};
 use super::profile::{Activity, Work};
 use super::publisher::Publisher;
+pub use super::purpose::Purpose;
 use super::room::Room;
 use super::schedule::{Place, Places};
 use super::unfinished::{Unfinished, source_name};
@@ -73,23 +74,12 @@ pub struct Engine {
     cells: Mutex<HashMap<(PinKey, bool), Cell>>,
     pub(super) lacking: Lacking,
     build_locks: Vec<LockedBuild>,
-    purpose: Purpose,
+    pub(crate) purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
     pub(crate) room: Room,
     pub(crate) unfinished: Unfinished,
     /// What the run's time goes to.
     pub(crate) work: Work,
-}
-
-/// Whether sdists are built or only made ready to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Trees of everything.
-    Build,
-    /// Trees of wheels; of sdists the source and the trees of their build requirements.
-    Fetch,
-    /// The same, with build requirements resolved anew where no lock fixes them.
-    FetchAnew,
 }
 
 impl std::fmt::Debug for Engine {
@@ -162,10 +152,6 @@ impl Engine {
     #[must_use]
     pub fn touched(&self) -> Vec<ObjectId> {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
-    }
-
-    pub(crate) const fn purpose(&self) -> Purpose {
-        self.purpose
     }
 
     pub(crate) fn build_locks(&self) -> &[LockedBuild] {

@@ -25,6 +25,7 @@ pub mod pin;
 mod plan;
 pub mod profile;
 mod publisher;
+mod purpose;
 mod room;
 pub(crate) mod schedule;
 mod select;

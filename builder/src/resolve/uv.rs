@@ -44,6 +44,9 @@ const RUN_TIME_MAX: Duration = Duration::from_secs(600);
 /// Most warnings of one run that are kept.
 const WARNINGS_MAX: usize = 50;
 
+/// Variables for the machine's certificates, as for every other download; the second name is that of older versions.
+const SYSTEM_CERTIFICATES: [&str; 2] = ["UV_SYSTEM_CERTS", "UV_NATIVE_TLS"];
+
 /// What the lines of [`CHOICES_LOG`] begin with.
 const LOGGED: &str = "DEBUG ";
 
@@ -314,9 +317,8 @@ impl Run<'_> {
     fn environment(&self, cache: &Path) -> Vec<(OsString, OsString)> {
         let mut variables = environment(&self.access.index, &self.access.variables, cache);
         if self.network == Network::None {
-            // The machine's certificates are not shown then, and uv fails without any.
-            variables
-                .retain(|(name, _)| name != "UV_SYSTEM_CERTS" && name != "UV_NATIVE_TLS" && name != "SSL_CERT_FILE");
+            // There are no certificates to be read, and nobody to show one.
+            variables.retain(|(name, _)| !SYSTEM_CERTIFICATES.iter().any(|known| name == known));
         }
         if self.code == Code::Never {
             variables.push((NO_PYTHON.0.into(), NO_PYTHON.1.into()));
@@ -384,9 +386,11 @@ fn environment(index: &IndexSettings, passed: &[(String, String)], cache: &Path)
     set("UV_NO_PROGRESS", "1".to_owned());
     set("UV_PYTHON_DOWNLOADS", "never".to_owned());
     set("NO_COLOR", "1".to_owned());
-    // The machine's certificates, as for every other download; the second name is that of older versions.
-    set("UV_SYSTEM_CERTS", "1".to_owned());
-    set("UV_NATIVE_TLS", "1".to_owned());
+    for name in SYSTEM_CERTIFICATES {
+        set(name, "1".to_owned());
+    }
+    set("UV_HTTP_TIMEOUT", index.timeout.as_secs().max(1).to_string());
+    set("UV_HTTP_RETRIES", index.retries.to_string());
     if let Some(url) = &index.index_url {
         set("UV_DEFAULT_INDEX", url.to_string());
     }

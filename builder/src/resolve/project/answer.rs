@@ -73,7 +73,7 @@ pub(super) fn read(text: &str, inputs: &ProjectInputs, labels: &Labels) -> Resul
                 (Some(name), ResolvedTarget::Release(version), requirement.extras)
             }
             RequirementTarget::Direct { name, location } => {
-                let (name, target) = place(name, &location, inputs, false);
+                let (name, target) = place(name, &location, inputs);
                 (name, target, requirement.extras)
             }
             RequirementTarget::Editable { location } => {
@@ -83,7 +83,7 @@ pub(super) fn read(text: &str, inputs: &ProjectInputs, labels: &Labels) -> Resul
                 };
                 let extras = extras.trim_matches(['[', ']']).split(',').map(str::trim);
                 let extras = extras.filter(|extra| !extra.is_empty()).map(str::to_owned).collect();
-                let (name, target) = place(None, location, inputs, true);
+                let (name, target) = place(None, location, inputs);
                 (name, target, extras)
             }
             // The resolver pins everything; what it left open is kept as it is and refused by whoever reads the lock.
@@ -109,12 +109,7 @@ fn demand(pin: &mut ResolvedPin, inputs: &ProjectInputs) -> Result<(), ProjectEr
     }
 }
 
-fn place(
-    name: Option<PackageName>,
-    location: &str,
-    inputs: &ProjectInputs,
-    is_editable: bool,
-) -> (Option<PackageName>, ResolvedTarget) {
+fn place(name: Option<PackageName>, location: &str, inputs: &ProjectInputs) -> (Option<PackageName>, ResolvedTarget) {
     if location.starts_with("git+") {
         let shown = inputs.shown_url(location);
         // A path of this machine means nothing in a lock, but it is what the user asked for.
@@ -125,6 +120,7 @@ fn place(
     match path {
         Some(path) if path.is_dir() => {
             let name = name.or_else(|| project_name(&path));
+            let is_editable = inputs.editables.contains(&path);
             (name, ResolvedTarget::Folder { path, is_editable })
         }
         Some(path) => {

@@ -31,6 +31,9 @@ pub(super) fn explain(output: &str, is_offline: bool) -> (FailureKind, String) {
 
 fn kind(output: &str, is_offline: bool) -> FailureKind {
     let has = |text: &str| output.contains(text);
+    if has("401 Unauthorized") || has("403 Forbidden") || has("Missing credentials") {
+        return FailureKind::Credentials;
+    }
     if has("No solution found") {
         let is_unknown = has("was not found in") || has("there is no version of") || has("there are no versions of");
         return match (is_offline, is_unknown) {
@@ -44,9 +47,6 @@ fn kind(output: &str, is_offline: bool) -> FailureKind {
     }
     if has("certificate") {
         return FailureKind::Certificate;
-    }
-    if has("401 Unauthorized") || has("403 Forbidden") || has("Missing credentials") {
-        return FailureKind::Credentials;
     }
     if has("The build backend returned an error") || has("Failed to build") || has("uild backend") {
         return FailureKind::Backend;

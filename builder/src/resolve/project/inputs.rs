@@ -100,6 +100,8 @@ pub struct ProjectInputs {
     pub(super) option_lines: Vec<String>,
     /// Files and folders of this machine that are named, without links in their paths.
     pub(super) visible: BTreeSet<PathBuf>,
+    /// Folders that were asked for by `-e`.
+    pub(super) editables: BTreeSet<PathBuf>,
     /// URLs of requirements that hold credentials.
     pub(super) secrets: Vec<SourceUrl>,
     /// What stands before `@` in URLs where it is made of variables, by the URL without it.
@@ -305,9 +307,11 @@ impl Reader<'_> {
         }
         let place = self.location(path, Some(span))?;
         let extras: String = extras.split_whitespace().collect();
-        // The resolver takes only folders as editable; what a revision is pinned to is the same either way.
-        let prefix = if place.starts_with("file:") { "-e " } else { "" };
-        let mut line = format!("{prefix}{place}{extras}");
+        // The resolver would ask the backend to prepare an editable installation, which not all can; what is required is
+        // the same without.
+        let path = url::Url::parse(&place).ok().and_then(|url| url.to_file_path().ok());
+        self.inputs.editables.extend(path);
+        let mut line = format!("{place}{extras}");
         if let Some(marker) = marker.filter(|marker| !marker.is_empty()) {
             let syntax = |reason: String| InputError::Syntax { span: span.clone(), reason };
             let marker = Marker::parse(marker).map_err(|error| syntax(error.to_string()))?;

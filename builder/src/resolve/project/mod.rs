@@ -1,6 +1,6 @@
 //! Resolving what a user asks for: files of requirements, projects and names in, a lock's pins out.
 //!
-//! The resolver is uv ([`super::uv`]), in a sandbox with the network, without a home, and with nothing of the machine but
+//! The resolver is uv, in a sandbox with the network, without a home, and with nothing of the machine but
 //! the local files that the requirements name. It runs up to twice:
 //!
 //! 1. Without code: no backend of an sdist or project can start. What uv learns is kept in the store for the next time.
@@ -119,7 +119,7 @@ pub struct ParseDayError(String);
 /// Where candidates come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Places {
-    /// The session's indexes and pages; those of this machine only, if it is offline.
+    /// The session's indexes and pages. If it is offline, those of this machine and what the store keeps.
     #[default]
     Session,
     /// The wheels and sdists that the store keeps, and nothing else: no index, no page, no network.

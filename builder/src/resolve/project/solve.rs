@@ -16,7 +16,7 @@ use super::kept_cache::KeptCache;
 use super::store_links::StoreLinks;
 use super::{Places, ProjectRequest, Resolution};
 use crate::event::Event;
-use crate::index::{FindLinks, IndexSettings};
+use crate::index::FindLinks;
 use crate::realize::engine::{Engine, Purpose, store_error};
 use crate::resolve::access::Access;
 use crate::resolve::uv::{self, Cache, Code, EXCHANGE, Ended, Run, read_answer};
@@ -66,12 +66,15 @@ async fn ask(session: &Arc<Session>, request: &ProjectRequest, name: &str) -> Re
     let links = session.store.scratch("links").map_err(store_error(&pin))?;
     let mut visible: Vec<PathBuf> = request.inputs.visible.iter().cloned().collect();
     if request.places == Places::StoreOnly {
+        access.index.index_url = None;
+        access.index.extra_index_urls.clear();
+        access.index.find_links.clear();
+    }
+    if is_offline {
         let links = StoreLinks::make(session, &links.path().join("files"))?;
         visible.push(links.folder.clone());
         visible.extend(links.visible);
-        access.index = IndexSettings { find_links: vec![FindLinks::Path(links.folder)], ..access.index };
-        access.index.index_url = None;
-        access.index.extra_index_urls.clear();
+        access.index.find_links.push(FindLinks::Path(links.folder));
     }
     let job = Job { engine: &engine, request, program: &program, access, visible, is_offline, name };
     job.solve().await
@@ -202,7 +205,9 @@ impl Job<'_> {
     fn words(&self, inputs: Vec<OsString>, attempt: Attempt) -> Vec<OsString> {
         let session = &self.engine.session;
         let mut words: Vec<OsString> = vec!["pip".into(), "compile".into()];
-        words.extend(inputs);
+        // Without a network there is nothing to look anew at, and uv takes the two words for a contradiction.
+        let is_refresh = |word: &OsString| word.to_string_lossy().starts_with("--refresh");
+        words.extend(inputs.into_iter().filter(|word| !self.is_offline || !is_refresh(word)));
         let fixed = [
             "--generate-hashes",
             "--no-header",

@@ -71,8 +71,7 @@ const fn needless(spellings: &'static str, value: Option<&'static str>, sentence
     PipOption { spellings, value, meaning: Meaning::RefusedWhenTyped(sentence), help: "" }
 }
 
-const OTHER_INTERPRETER: &str =
-    "packages are chosen for an interpreter of this machine; name it with --python PYTHON";
+const OTHER_INTERPRETER: &str = "packages are chosen for an interpreter of this machine; name it with --python PYTHON";
 const FINALS: &str = "say it for all with --pre, or for one project in its requirement: `NAME>=1.0rc1`";
 
 /// All options, in the order of pip's help.
