@@ -6,10 +6,10 @@
 
 use std::path::Path;
 
-use pip_accel_tests::{SdistBackend, SdistBuilder, TestEnv, TreeDigest, host, skip};
+use pip_accel_tests::{BuiltFile, SdistBackend, SdistBuilder, TestEnv, TreeDigest, host, skip};
 
 use crate::sources::{commit, direct_url, git, lock, repository, write_project};
-use crate::support::{as_root_and_user, env, exit};
+use crate::support::{as_root_and_user, env, exit, lock_of};
 
 fn demo() -> SdistBuilder {
     SdistBuilder::simple("demo", "1.0")
@@ -68,6 +68,32 @@ fn setuptools_makes_editables() {
         assert_eq!(env.evaluate("import demo", "demo.__version__"), "edited");
         env.verify_clean();
     }
+}
+
+/// pip sees an editable where it is, and takes it away without touching it.
+#[test]
+fn pip_knows_editables() {
+    let Some(pip) = host::wheel_of("pip") else { return skip("a wheel of pip is needed (PIP_ACCEL_TEST_WHEELS)") };
+    let env = env();
+    let project = env.project().join("checkout");
+    write_project(&env, &project, &demo());
+    let text = lock_of(&env, &[&BuiltFile::read(&pip)]).line("-e ./checkout").text();
+    env.write("requirements.lock", text);
+    env.realize(&[]).success().says("the content of -e ").says("the lock does not fix it");
+    let run = |arguments: &[&str]| {
+        let mut command = env.program(env.venv_program("python"));
+        command.args(["-m", "pip"]).args(arguments);
+        env.finish(command).success()
+    };
+    let listed = run(&["list", "--editable", "--format", "json"]).json();
+    assert_eq!(listed[0]["editable_project_location"], project.display().to_string());
+    run(&["check"]);
+    let before = TreeDigest::of(&project);
+    run(&["uninstall", "--yes", "demo"]);
+    before.assert_unchanged(&project);
+    env.realize(&[]).success();
+    env.python_code("import demo").success();
+    env.verify_clean();
 }
 
 /// `-e git+…` clones into `src/`, once; what is there is never changed.

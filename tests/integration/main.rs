@@ -11,6 +11,7 @@ mod crash_points;
 mod crowds;
 mod detach;
 mod diagnose;
+mod directories;
 mod editables;
 mod environments;
 mod environments_moved;

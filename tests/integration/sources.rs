@@ -1,13 +1,13 @@
-//! What no index has: commits of git repositories, directories of this machine.
+//! Commits of git repositories: fetched once, built like sdists; and build requirements of `setup.py`.
 #![expect(
     clippy::unwrap_used,
     reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
 )]
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use pip_accel_tests::{SdistBackend, SdistBuilder, TestEnv, TreeDigest, WheelBuilder, host, skip};
+use pip_accel_tests::git_server::GitServer;
+use pip_accel_tests::{SdistBackend, SdistBuilder, TestEnv, WheelBuilder, host, skip};
 
 use crate::bundles::{BUNDLE, bundle};
 use crate::support::{as_root_and_user, env, exit, lock_of};
@@ -301,93 +301,6 @@ fn commit_index(env: &TestEnv, repository: &Path) -> String {
     git(env, repository, &["rev-parse", "HEAD"])
 }
 
-/// Test 17 of the original: an unchanged directory with new times is not built again; a changed one of the same version
-/// is, at another path of the store. Nothing is written into it.
-#[test]
-fn a_directory_is_built_when_its_content_changed() {
-    as_root_and_user(|env| {
-        let project = env.project().join("checkout");
-        write_project(&env, &project, &demo());
-        lock(&env, &["demo @ ./checkout".replace("demo @ ", "").as_str()]);
-        let before = TreeDigest::of(&project);
-        env.realize(&[]).success().says("1 built");
-        before.assert_unchanged(&project);
-        assert_eq!(direct_url(&env, "demo")["dir_info"], serde_json::json!({}));
-        let first = env.evaluate("import os, demo", "os.path.realpath(demo.__file__)");
-        // Leftovers of tools are no content, and times neither.
-        std::fs::create_dir_all(project.join("src/demo/__pycache__")).unwrap();
-        std::fs::write(project.join("src/demo/__pycache__/x.pyc"), "x").unwrap();
-        std::fs::create_dir_all(project.join("env/lib")).unwrap();
-        std::fs::write(project.join("env/pyvenv.cfg"), "home = /usr\n").unwrap();
-        let file = std::fs::File::options().write(true).open(project.join("src/demo/__init__.py")).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(5000)).unwrap();
-        give(&env, &project);
-        env.realize(&[]).success().says("nothing to do");
-        env.realize(&["--venv", "other"]).success().says("1 from the store");
-        assert_eq!(env.builds(), 1);
-        std::fs::write(project.join("src/demo/__init__.py"), "__version__ = 'changed'\n").unwrap();
-        env.realize(&[]).success().says("1 built");
-        assert_eq!(env.evaluate("import demo", "demo.__version__"), "changed");
-        assert_ne!(env.evaluate("import os, demo", "os.path.realpath(demo.__file__)"), first);
-        env.verify_clean();
-    });
-}
-
-/// The lock's own folder, with the environment in it; a `file:` URL; a link that leads out is left out, and said.
-#[test]
-fn a_directory_may_hold_its_environment() {
-    let env = env();
-    write_project(&env, &env.project(), &demo());
-    std::os::unix::fs::symlink("/etc", env.project().join("out")).unwrap();
-    lock(&env, &["."]);
-    env.realize(&[]).success().says("left out of").says("`out` (a link that leads out)");
-    env.realize(&[]).success().says("nothing to do");
-    env.realize(&["--venv", "other"]).success().says("1 from the store");
-    assert_eq!(env.builds(), 1);
-    let far = crate::support::env();
-    lock(&far, &[&format!("demo @ file://{}", env.project().display())]);
-    far.realize(&[]).success().says("1 built");
-    lock(&far, &["../files"]);
-    far.realize(&[]).fails_with(exit::LOCK_REFUSED).explains().says("is no project");
-}
-
-/// A project that two lines name is refused, also when only the build tells the name of one.
-#[test]
-fn a_checkout_and_a_release_of_one_project_are_refused() {
-    let env = env();
-    let wheel = WheelBuilder::simple("demo", "1.0").build();
-    write_project(&env, &env.project().join("checkout"), &demo());
-    env.write("requirements.lock", lock_of(&env, &[&wheel]).line("./checkout").text());
-    env.realize(&[]).fails_with(exit::LOCK_REFUSED).explains().says("another line of the lock has too");
-    env.write("requirements.lock", lock_of(&env, &[&wheel]).line("demo @ file:checkout").text());
-    env.realize(&[]).fails_with(exit::LOCK_REFUSED).explains().says("is locked differently");
-}
-
-/// A project with setuptools-like version control in its build has its repository's tags there.
-#[test]
-fn a_directory_that_asks_for_its_history_gets_it() {
-    let env = env();
-    let code = "import subprocess\n# setuptools_scm\n\
-        open('src/demo/said.txt', 'wb').write(subprocess.check_output(['git', 'describe', '--tags', '--long', '--dirty']))\n";
-    let sdist = demo().during_build(code).file("setup.cfg", "[options]\nsetup_requires = setuptools_scm\n");
-    let (repository, commit) = repository(&env, "repo", &sdist);
-    git(&env, &repository, &["tag", "v3"]);
-    lock(&env, &["../repo"]);
-    let said =
-        |env: &TestEnv| env.evaluate("import importlib.resources as r", "(r.files('demo') / 'said.txt').read_text()");
-    let before = TreeDigest::of(&repository);
-    env.realize(&[]).success();
-    before.assert_unchanged(&repository);
-    assert_eq!(said(&env), format!("v3-0-g{}", &commit[..7]));
-    git(&env, &repository, &["tag", "-d", "v3"]);
-    git(&env, &repository, &["tag", "v4"]);
-    env.realize(&[]).success().says("1 built");
-    assert_eq!(said(&env), format!("v4-0-g{}", &commit[..7]));
-    std::fs::write(repository.join("src/demo/__init__.py"), "__version__ = 'edited'\n").unwrap();
-    env.realize(&[]).success().says("1 built");
-    assert!(said(&env).ends_with("-dirty"), "{}", said(&env));
-}
-
 /// Test 16 of the original: what `setup_requires` names is built once over two installs, and served from the store.
 #[test]
 fn setup_requires_is_built_once() {
@@ -410,5 +323,81 @@ fn setup_requires_is_built_once() {
     assert_eq!(env.builds(), 3, "one, two and one build of provider");
     std::fs::remove_dir_all(env.files()).unwrap();
     env.realize(&["--venv", "again", "--offline"]).success().says("1 from the store");
+    env.verify_clean();
+}
+
+/// Over HTTP with a password in the URL: it goes to git, and nowhere else; without one the end comes without a question.
+#[test]
+fn a_password_goes_to_git_and_nowhere_else() {
+    let env = env();
+    let (repository, commit) = repository(&env, "repo", &demo());
+    let bare = env.base().join("bare");
+    std::fs::create_dir(&bare).unwrap();
+    git(&env, &bare, &["clone", "--quiet", "--bare", &repository.display().to_string(), "demo.git"]);
+    git(&env, &bare.join("demo.git"), &["config", "uploadpack.allowFilter", "true"]);
+    let server = GitServer::start(&bare, "user:s3cret/word");
+    let place = format!("127.0.0.1:{}/demo.git@{commit}", server.port());
+    lock(&env, &[&format!("demo @ git+http://{place}")]);
+    env.realize(&[]).fails_with(exit::ERROR).explains().says("`git fetch` failed");
+    lock(&env, &[&format!("demo @ git+http://user:s3cret%2Fword@{place}")]);
+    env.realize(&["-vv"]).success().never_mentions("s3cret");
+    assert_eq!(env.evaluate("import demo", "demo.__version__"), "1.0");
+    let url = direct_url(&env, "demo");
+    assert_eq!(url["url"], format!("http://127.0.0.1:{}/demo.git", server.port()));
+    drop(server);
+    // Known by its place and commit, whoever asked.
+    lock(&env, &[&format!("demo @ git+http://other@{place}")]);
+    env.realize(&["--venv", "other", "--offline"]).success().says("1 from the store");
+    let found = grep(&env.store(), b"s3cret");
+    assert!(found.is_empty(), "{found:?}");
+    env.verify_clean();
+}
+
+/// Files below `directory` that hold `text`.
+fn grep(directory: &Path, text: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let metadata = path.symlink_metadata().unwrap();
+        if metadata.is_dir() {
+            waiting.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if metadata.is_file() && std::fs::read(&path).unwrap().windows(text.len()).any(|part| part == text) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Over ssh, by the user's own command for it.
+#[test]
+fn a_commit_comes_over_ssh() {
+    let mut env = env();
+    let (repository, commit) = repository(&env, "repo", &demo());
+    let ssh = env.write("ssh", "#!/bin/sh\nfor last; do :; done\nexec sh -c \"$last\"\n");
+    std::fs::set_permissions(&ssh, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    env.set("GIT_SSH_COMMAND", &ssh);
+    env.set("GIT_SSH_VARIANT", "simple");
+    lock(&env, &[&format!("demo @ git+ssh://git@h.example{}@{commit}", repository.display())]);
+    env.realize(&[]).success();
+    assert_eq!(direct_url(&env, "demo")["url"], format!("ssh://git@h.example{}", repository.display()));
+}
+
+/// A tree of ten equal trees of ten equal trees …: ten objects, 10^9 files.
+#[test]
+fn a_tree_that_unfolds_without_end_is_refused() {
+    let env = env();
+    let (repository, _) = repository(&env, "repo", &demo());
+    let mut tree = git(&env, &repository, &["rev-parse", "HEAD^{tree}"]);
+    for _ in 0..9 {
+        let names = ('a'..='j').map(|name| format!("040000 tree {tree}\t{name}\n")).collect::<String>();
+        let list = env.write("tree.txt", names);
+        let mut command = env.program("git");
+        command.current_dir(&repository).arg("mktree").stdin(std::fs::File::open(list).unwrap());
+        tree = env.finish(command).success().stdout.trim().to_owned();
+    }
+    let bomb = git(&env, &repository, &["commit-tree", &tree, "-m", "bomb"]);
+    git(&env, &repository, &["tag", "bomb", &bomb]);
+    lock(&env, &[&line_of(&repository, &bomb)]);
+    env.realize(&[]).fails_with(exit::ERROR).explains().says("`git ls-tree` gave an answer that can't be read");
     env.verify_clean();
 }

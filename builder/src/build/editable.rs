@@ -1,8 +1,8 @@
 //! Editables: the backend works on a copy that it sees at the checkout's own path, so that the wheel names that path and
 //! nothing is written into the checkout but extension modules, which are imported from there.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,7 +91,9 @@ fn take(from: &Path, to: &Path, checkout: &Path) -> io::Result<()> {
     }
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     let beside = folder.join(format!(".{name}.pip-accel"));
-    fs::write(&beside, &content)?;
+    // A new file in any case: what lies there under that name may be a link.
+    super::place::remove_if_there(&beside)?;
+    File::create_new(&beside)?.write_all(&content)?;
     fs::set_permissions(&beside, fs::Permissions::from_mode(0o755))?;
     fs::rename(&beside, to)
 }

@@ -45,6 +45,13 @@ pub fn build_lock_of(
     Some(locked)
 }
 
+impl Engine {
+    /// The build requirements that the lock fixes for a package.
+    pub(crate) fn build_lock(&self, pin: &Pin) -> Option<Vec<LockedBuildRequirement>> {
+        build_lock_of_pin(self.build_locks(), pin, &self.session.python.interpreter.markers)
+    }
+}
+
 /// The same for a pin. A checkout's version is known only after its build: the one block of its name counts.
 #[must_use]
 pub fn build_lock_of_pin(

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -234,7 +234,10 @@ impl Listing {
                 Kind::Directory => packer.directory(path).map_err(write(&place))?,
                 Kind::Link { target } => packer.link(path, target).map_err(write(&place))?,
                 Kind::File { executable, size } => {
-                    let file = File::open(&place).map_err(write(&place))?;
+                    // Exchanged for a link or a pipe since it was looked at, it is not read.
+                    let mut options = File::options();
+                    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+                    let file = options.open(&place).map_err(write(&place))?;
                     packer.file(path.as_str(), (*executable, *size), file).map_err(|source| match source.kind() {
                         io::ErrorKind::UnexpectedEof => CheckoutError::Changed { path: self.root.clone() },
                         _ => CheckoutError::Io { path: place.clone(), source },

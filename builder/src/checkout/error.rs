@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::directory::{DIRECTORY_BYTES_MAX, DIRECTORY_FILES_MAX};
+use super::export::{COMMIT_BYTES_MAX, COMMIT_FILES_MAX};
 use super::git::{FETCH_TIME_MAX, REPOSITORY_BYTES_MAX};
 use super::submodule::SUBMODULES_MAX;
 
@@ -26,6 +27,9 @@ pub enum CheckoutError {
         /// The directory.
         path: PathBuf,
     },
+    /// A commit is beyond a limit.
+    #[error("its tree has more than {COMMIT_FILES_MAX} files or {} GiB", COMMIT_BYTES_MAX >> 30)]
+    TooLargeCommit,
     /// A directory was written to while it was read.
     #[error("`{}` was changed while it was read", path.display())]
     Changed {

@@ -18,8 +18,11 @@ use crate::cancel::CancelToken;
 use crate::index::SafeUrl;
 use crate::python::sdist::check_link_target;
 
-/// Most bytes of one file of a commit; as for archives.
-const FILE_BYTES_MAX: u64 = crate::python::archive::ARCHIVE_FILE_BYTES_MAX;
+/// Most files and folders of a commit, submodules included: what an archive may have.
+pub const COMMIT_FILES_MAX: u64 = crate::python::archive::ARCHIVE_ENTRIES_MAX / 2;
+
+/// Most bytes of a commit's files. A tree may name one large file a hundred thousand times.
+pub const COMMIT_BYTES_MAX: u64 = 8 << 30;
 
 /// Longest target of a link; the kernel's own limit.
 const LINK_BYTES_MAX: u64 = 4096;
@@ -84,6 +87,9 @@ impl FetchedCommit {
             entry.path = from.place(&entry.path)?;
             self.entries.push((number, entry));
         }
+        if self.entries.len() as u64 > COMMIT_FILES_MAX {
+            return Err(CheckoutError::TooLargeCommit);
+        }
         self.repositories.push(repository);
         Ok(submodules)
     }
@@ -104,13 +110,15 @@ impl FetchedCommit {
         let io_error = |source| CheckoutError::Io { path: self.scratch.clone(), source };
         let mut packer = Packer::new(output, self.commit.subdirectory.as_deref()).map_err(io_error)?;
         let mut readers = self.repositories.iter().map(Repository::objects).collect::<Result<Vec<_>, _>>()?;
+        let mut bytes = 0_u64;
         for (number, entry) in &self.entries {
             let path = &entry.path;
             match entry.kind {
                 TreeEntryKind::Folder | TreeEntryKind::Submodule => packer.directory(path).map_err(io_error)?,
                 TreeEntryKind::File { executable } => readers[*number].read(&entry.object, |size, content| {
-                    if size > FILE_BYTES_MAX {
-                        return Err(refused(path, "is longer than a file of an archive may be"));
+                    bytes = bytes.saturating_add(size);
+                    if bytes > COMMIT_BYTES_MAX {
+                        return Err(CheckoutError::TooLargeCommit);
                     }
                     packer.file(path.as_str(), (executable, size), content).map_err(io_error)
                 })?,

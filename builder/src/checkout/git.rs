@@ -8,9 +8,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -201,8 +201,8 @@ impl Git {
             () = tokio::time::sleep(FETCH_TIME_MAX) => Err(CheckoutError::Endless),
             () = grown(directory) => Err(CheckoutError::Endless),
         };
-        if let Some(group) = group {
-            // Whatever is left of it; nothing is, usually.
+        // Only while it was not waited for: later the number may be another group's.
+        if let (Err(_), Some(group)) = (&outcome, group) {
             let _is_gone = killpg(group, Signal::SIGKILL);
         }
         let (answer, messages, status) = outcome?;
@@ -252,17 +252,37 @@ pub(super) fn ask(mut command: Command, input: &[u8]) -> Result<Vec<u8>, Checkou
     let name = subcommand(&words);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(CheckoutError::NoGit)?;
-    let stdin = child.stdin.take();
-    let output: io::Result<Output> = std::thread::scope(|scope| {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let mut answer = Vec::new();
+    let messages = std::thread::scope(|scope| {
         // Apart from reading: git may answer before it has read everything.
         scope.spawn(move || stdin.map(|mut stdin| drop(stdin.write_all(input))));
-        child.wait_with_output()
+        let messages = scope.spawn(move || {
+            let mut messages = Vec::new();
+            if let Some(mut stderr) = stderr {
+                drop((&mut stderr).take(MESSAGE_BYTES_MAX).read_to_end(&mut messages));
+                drop(io::copy(&mut stderr, &mut io::sink()));
+            }
+            messages
+        });
+        if let Some(stdout) = stdout {
+            // A broken pipe ends the answer; the exit status tells.
+            drop(stdout.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut answer));
+        }
+        // A tree can be made to list more entries than any disk has room for: git is not let go on then.
+        if answer.len() as u64 > ANSWER_BYTES_MAX {
+            drop(child.kill());
+        }
+        messages.join().unwrap_or_default()
     });
-    let output = output.map_err(CheckoutError::NoGit)?;
-    if output.status.success() && output.stdout.len() as u64 <= ANSWER_BYTES_MAX {
-        return Ok(output.stdout);
+    let status = child.wait().map_err(CheckoutError::NoGit)?;
+    if answer.len() as u64 > ANSWER_BYTES_MAX {
+        return Err(CheckoutError::Answer { command: name });
     }
-    Err(CheckoutError::Git { command: name, output: last_words(&output.stderr) })
+    if status.success() {
+        return Ok(answer);
+    }
+    Err(CheckoutError::Git { command: name, output: last_words(&messages) })
 }
 
 /// The subcommand, for messages: a constant, so that no argument gets there.

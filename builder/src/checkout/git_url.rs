@@ -114,7 +114,8 @@ impl GitReference {
     /// The reference with what its revision was found to mean.
     #[must_use]
     pub fn at(&self, commit: Commit) -> GitCommit {
-        GitCommit { repository: self.repository.clone(), commit, subdirectory: self.subdirectory.clone() }
+        let requested = self.revision.clone();
+        GitCommit { repository: self.repository.clone(), commit, requested, subdirectory: self.subdirectory.clone() }
     }
 }
 
@@ -166,6 +167,8 @@ pub struct GitCommit {
     pub repository: SafeUrl,
     /// The commit.
     pub commit: Commit,
+    /// What the requirement says instead of it, for `direct_url.json`: a branch, a tag, the commit itself.
+    pub requested: Option<String>,
     /// The project's folder in its tree; `None` is the top.
     pub subdirectory: Option<String>,
 }

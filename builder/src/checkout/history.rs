@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use pip_accel_schema::manifest::EntryPath;
@@ -16,9 +16,11 @@ use super::error::CheckoutError;
 use super::git::Git;
 use super::git_url::Commit;
 use super::repository::{Ref, Repository};
+use super::survey::scratch;
+use crate::python::sdist::read_regular;
 use crate::session::Session;
 
-/// Most commits before the one that is built. The longest histories of Python projects have 130,000.
+/// Most commits with the one that is built; a longer history is left out. The longest of Python projects have 130,000.
 const COMMITS_MAX: usize = 500_000;
 
 /// The configuration of the small repository.
@@ -37,7 +39,11 @@ pub(super) fn pack<W: Write>(
         Ok(String::from_utf8_lossy(&answer).lines().map(str::to_owned).collect())
     };
     let limit = format!("--max-count={COMMITS_MAX}");
-    let commits = lines(&["rev-list", &limit, commit.as_str()])?;
+    let mut commits = lines(&["rev-list", &limit, commit.as_str()])?;
+    let is_cut = commits.len() >= COMMITS_MAX;
+    if is_cut {
+        commits = vec![commit.to_string()];
+    }
     let known: HashSet<&str> = commits.iter().map(String::as_str).collect();
     let tags: Vec<&Ref> =
         tags.iter().filter(|tag| known.contains(tag.peeled.as_ref().unwrap_or(&tag.object).as_str())).collect();
@@ -64,6 +70,9 @@ pub(super) fn pack<W: Write>(
     text("HEAD", &format!("{commit}\n"))?;
     text("config", CONFIG)?;
     text("packed-refs", &packed_refs(&tags))?;
+    if is_cut {
+        text("shallow", &format!("{commit}\n"))?;
+    }
     packer.directory(&constant(".git/refs")?).map_err(io_error)?;
     let mut add = |name: String, path: &Path| {
         let file = File::open(path)?;
@@ -119,7 +128,7 @@ impl History {
     pub(super) fn of_directory(session: &Session, root: &Path) -> Option<(Git, Self)> {
         let files = ["pyproject.toml", "setup.py", "setup.cfg"];
         let wants = files.iter().any(|file| {
-            let content = crate::python::sdist::read_regular(&root.join(file), SEARCHED_BYTES_MAX).ok().flatten();
+            let content = read_regular(&root.join(file), SEARCHED_BYTES_MAX).ok().flatten();
             let text = content.map(|content| String::from_utf8_lossy(&content).to_lowercase().replace('_', "-"));
             text.is_some_and(|text| WORDS.iter().any(|word| text.contains(word)))
         });
@@ -130,14 +139,17 @@ impl History {
         }
         // Without the program there is no version to be had from it either way.
         let git = Git::of(session).ok()?;
-        let ask = |arguments: &[&str]| {
-            let answer = git.ask(&folder, arguments, b"").ok()?;
-            Some(String::from_utf8_lossy(&answer).into_owned())
-        };
-        let commit = ask(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?.trim().parse().ok()?;
-        let format = "--format=%(objectname) %(refname)%(if)%(*objectname)%(then)%0a%(*objectname) %(refname)^{}%(end)";
-        let tags = super::repository::parse_refs(&ask(&["for-each-ref", format, "refs/tags"])?);
-        let history = Self { objects: folder.join("objects"), commit, tags };
+        let scratch = scratch(session).ok()?;
+        // The stranger's configuration stays where it is: only the names of commits are taken over.
+        let copy = super::git::init(&git, &scratch.path().join("refs")).ok()?;
+        copy_refs(&folder, &copy).ok()?;
+        let objects = folder.join("objects").canonicalize().ok()?;
+        borrow_objects(&copy, &objects).ok()?;
+        let repository = Repository { git: git.clone(), path: copy };
+        let head = repository.git.ask(&repository.path, &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], b"");
+        let commit = String::from_utf8(head.ok()?).ok()?.trim().parse().ok()?;
+        let tags = repository.tags().ok()?;
+        let history = Self { objects, commit, tags };
         Some((git, history))
     }
 
@@ -155,13 +167,49 @@ impl History {
         packer: &mut Packer<W>,
     ) -> Result<(), CheckoutError> {
         let path = super::git::init(git, &scratch.join("repository"))?;
-        let alternates = path.join("objects/info/alternates");
-        let io_error = |source| CheckoutError::Io { path: alternates.clone(), source };
-        fs::create_dir_all(path.join("objects/info")).map_err(io_error)?;
-        fs::write(&alternates, format!("{}\n", self.objects.display())).map_err(io_error)?;
+        let io_error = |source| CheckoutError::Io { path: scratch.to_owned(), source };
+        borrow_objects(&path, &self.objects).map_err(io_error)?;
         let repository = Repository { git: git.clone(), path };
+        // A tree that unfolds without end is refused before an index is made of it.
+        repository.tree(&self.commit)?;
         let folder = scratch.join("history");
         fs::create_dir(&folder).map_err(io_error)?;
         pack(&repository, (&self.commit, &self.tags), &folder, packer)
     }
+}
+
+/// Lets the repository `path` read the objects of another one.
+fn borrow_objects(path: &Path, objects: &Path) -> io::Result<()> {
+    fs::create_dir_all(path.join("objects/info"))?;
+    fs::write(path.join("objects/info/alternates"), format!("{}\n", objects.display()))
+}
+
+/// Longest file of refs: each has some 60 bytes.
+const REFS_BYTES_MAX: u64 = 64 << 20;
+
+/// Most refs that are not packed.
+const REFS_MAX: usize = 100_000;
+
+/// Copies `HEAD` and all refs of the repository `from`; no link is followed.
+fn copy_refs(from: &Path, to: &Path) -> io::Result<()> {
+    let mut waiting = vec![PathBuf::from("HEAD"), PathBuf::from("packed-refs"), PathBuf::from("refs")];
+    let mut count = 0;
+    while let Some(relative) = waiting.pop() {
+        count += 1;
+        let place = from.join(&relative);
+        let Ok(metadata) = place.symlink_metadata() else { continue };
+        if count > REFS_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        if metadata.is_dir() {
+            fs::create_dir_all(to.join(&relative))?;
+            for entry in fs::read_dir(&place)? {
+                waiting.push(relative.join(entry?.file_name()));
+            }
+        } else if metadata.is_file() {
+            let content = read_regular(&place, REFS_BYTES_MAX)?.unwrap_or_default();
+            fs::write(to.join(&relative), content)?;
+        }
+    }
+    Ok(())
 }

@@ -30,6 +30,7 @@ pub(crate) use clone::clone_editables;
 pub(crate) use copy::copy_of;
 pub use directory::{DIRECTORY_BYTES_MAX, DIRECTORY_FILES_MAX};
 pub use error::CheckoutError;
+pub use export::{COMMIT_BYTES_MAX, COMMIT_FILES_MAX};
 pub use git::{FETCH_TIME_MAX, REPOSITORY_BYTES_MAX};
 pub use git_url::{
     COMMIT_DIGITS, Commit, GIT_TRANSPORTS, GitCommit, GitReference, ParseCommitError, ParseGitReferenceError,

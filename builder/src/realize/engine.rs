@@ -23,7 +23,6 @@ pub use super::purpose::Purpose;
 use super::room::Room;
 use super::schedule::{Place, Places};
 use super::unfinished::{Unfinished, source_name};
-use crate::build::{LockedBuildRequirement, build_lock_of_pin};
 use crate::cancel::CancelToken;
 use crate::event::Event;
 use crate::index::{IndexClient, PublishedFile, sha256_of_file};
@@ -156,12 +155,6 @@ impl Engine {
 
     pub(crate) fn build_locks(&self) -> &[LockedBuild] {
         &self.build_locks
-    }
-
-    /// The build requirements that the lock fixes for a package.
-    pub(crate) fn build_lock(&self, pin: &Pin) -> Option<Vec<LockedBuildRequirement>> {
-        let markers = &self.session.python.interpreter.markers;
-        build_lock_of_pin(&self.build_locks, pin, markers)
     }
 
     /// Records that `parent` waits for `child`, which is wanted for `pin`, unless all would wait for each other.

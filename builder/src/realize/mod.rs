@@ -409,12 +409,11 @@ fn checkout_url(place: &CheckoutPlace) -> String {
     };
     let value = match place {
         CheckoutPlace::Git(commit) => {
-            let info = serde_json::json!({
-                "vcs": "git",
-                "requested_revision": commit.commit.as_str(),
-                "commit_id": commit.commit.as_str(),
-            });
+            let info = serde_json::json!({ "vcs": "git", "commit_id": commit.commit.as_str() });
             let mut value = serde_json::json!({ "url": commit.public_url(), "vcs_info": info });
+            if let Some(requested) = &commit.requested {
+                value["vcs_info"]["requested_revision"] = requested.clone().into();
+            }
             if let Some(folder) = &commit.subdirectory {
                 value["subdirectory"] = folder.clone().into();
             }

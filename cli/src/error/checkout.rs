@@ -15,7 +15,7 @@ pub(super) fn checkout(error: &CheckoutError, text: String) -> Failure {
         CheckoutError::Subdirectory(_) => {
             Failure::new(Exit::LockRefused, text).hint("mend `subdirectory=` in that line of the lock")
         }
-        CheckoutError::TooLarge { .. } => Failure::new(Exit::Error, text)
+        CheckoutError::TooLarge { .. } | CheckoutError::TooLargeCommit => Failure::new(Exit::Error, text)
             .hint("move data out of the project, or build a wheel of it and name that: python -m build --wheel"),
         CheckoutError::Changed { .. } => Failure::new(Exit::Error, text).hint("repeat the command"),
         CheckoutError::Git { .. } | CheckoutError::Endless => Failure::new(Exit::Error, text).hint(
