@@ -71,7 +71,7 @@ pub(crate) fn files(folder: &Path, without: &[&str]) -> BTreeSet<String> {
 
 /// On the index: `app` 1.0 needs `library`, which has 1.0 and 2.0.
 pub(crate) fn app(env: &TestEnv) {
-    let app = WheelBuilder::simple("app", "1.0").requires("library>=1").entry_point("app", "app:main");
+    let app = WheelBuilder::new("app", "1.0").requires("library>=1").entry_point("app", "app:main");
     env.add(&app.file("app.py", "import library\ndef main():\n    print('app', library.__version__)\n").build());
     for version in ["1.0", "2.0"] {
         env.add(&WheelBuilder::simple("library", version).build());

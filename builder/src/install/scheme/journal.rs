@@ -186,7 +186,8 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) => Err(error),
     };
     match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        // Where a file stands in the place of a folder, there is nothing below it.
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
         _ => Ok(()),
     }
 }
