@@ -4,6 +4,7 @@ mod bundle;
 mod checkout;
 mod disk;
 mod inspect;
+mod install;
 mod lower;
 mod project;
 mod system_packages;

@@ -13,16 +13,19 @@ mod gc;
 mod generations;
 mod graph;
 mod index;
+pub(crate) mod install;
 mod lock;
 mod log;
 mod manual;
 mod optimise;
+pub(crate) mod pip;
 mod realize;
 mod roots;
 pub(crate) mod rounds;
 mod session;
 mod show;
 mod status;
+mod target;
 mod unbundle;
 mod verify;
 mod why;
@@ -132,6 +135,8 @@ impl Context<'_> {
 pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Realize(args) => realize::run(context, args),
+        // Its words are read before: they are pip's.
+        Command::Install(_) => Ok(Exit::Done),
         Command::Lock(args) => lock::run(context, args),
         Command::Fetch(args) => fetch::run(context, args),
         Command::Build(args) => build::run(context, args),

@@ -12,6 +12,7 @@
 //! Without network, or for [`Places::StoreOnly`], the second run has no network either, and nothing secret.
 
 mod answer;
+mod asked;
 mod builds;
 mod error;
 mod exchange;
