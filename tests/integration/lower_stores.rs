@@ -129,6 +129,34 @@ fn the_owners_collection_respects_users() {
     }
 }
 
+/// B20: who only looks at a store of another may plan its collection. What he may not read keeps what the owner's collection
+/// would keep; he is told that there is such.
+#[test]
+fn a_plan_of_anothers_collection_says_what_it_cannot_read() {
+    let Some((mut owner, user)) = realized_by_owner(&[&wheel()]) else { return };
+    if !host::is_root() {
+        host::skip("a third user needs root");
+        return;
+    }
+    user.realize(&["--offline"]).success();
+    let mine = said(&owner).remove(0);
+    let name = mine.file_name().and_then(|name| name.to_str()).expect("text");
+    let others = mine.with_file_name(format!("4242-{}", name.split_once('-').expect("a number").1));
+    std::fs::rename(&mine, &others).expect("root may");
+    chown(&others, Some(4242), None).expect("root may");
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(owner.project(), private).expect("ours");
+    let plan = |arguments: &[&str]| {
+        let store = owner.store();
+        let first = ["--store", store.to_str().expect("text"), "gc", "--dry-run", "--min-age", "0"];
+        user.run(first.iter().chain(arguments))
+    };
+    plan(&[]).success().says("1 root or process of others can be read by the owner of the store only");
+    assert!(plan(&["--json"]).success().stdout.contains("\"hidden\":1"));
+    owner.run(["gc", "--dry-run", "--min-age", "0"]).success().never_mentions("of others can be read");
+    collect(&mut owner).success();
+}
+
 /// B20: an environment that was moved goes on keeping what it needs of a lower store.
 #[test]
 fn a_moved_environment_keeps_its_objects() {

@@ -161,6 +161,13 @@ pub enum GcError {
     Store(#[from] StoreError),
 }
 
+impl GcError {
+    /// Whether this user may not look at what a root is about.
+    fn is_forbidden(&self) -> bool {
+        matches!(self, Self::RootUnreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// What those who read the store as a lower store keep.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct UsersKept {
@@ -170,6 +177,8 @@ pub struct UsersKept {
     pub processes: u64,
     /// Roots that are gone, and needed some.
     pub gone: u64,
+    /// Roots and processes that only the owner of the store can learn about: they keep more than a plan made by others says.
+    pub hidden: u64,
     /// Files in `users/` that say nothing, at most 20.
     pub nonsense: Vec<PathBuf>,
 }

@@ -22,7 +22,7 @@ use crate::lock;
 use crate::lower::Gate;
 use crate::lower::record::{self, Said};
 use crate::root::{Root, RootKind};
-use crate::store::Store;
+use crate::store::{Access, Store};
 
 /// Files of one user that count: more environments than anybody has. Those beyond, by name, say nothing.
 const FILES_OF_USER_MAX: usize = 10_000;
@@ -88,9 +88,21 @@ impl Store {
         Ok(files)
     }
 
+    /// What users need, for a collection: all of it can be read.
+    pub(crate) fn examine_all_users(&self, policy: &GcPolicy) -> Result<UserFiles, GcError> {
+        self.examine_users(policy)?.all_known()
+    }
+
     /// The same while the gate is closed: what is new or changed counts as there.
     pub(crate) fn confirm_users(&self, before: &UserFiles) -> Result<UserFiles, GcError> {
-        self.list_users(before)
+        self.list_users(before)?.all_known()
+    }
+
+    /// Whether this process only looks at a store that another user collects: what that one alone may read is left out.
+    pub(crate) fn is_onlooker(&self) -> bool {
+        let me = nix::unistd::Uid::effective();
+        let is_owner = || fs::metadata(self.root()).is_ok_and(|metadata| metadata.uid() == me.as_raw());
+        self.access == Access::ReadOnly && !me.is_root() && !is_owner()
     }
 
     /// Closes the gate; `None` when nobody can use this as a lower store.
@@ -142,6 +154,17 @@ impl Store {
 }
 
 impl UserFiles {
+    /// An error where there is something that can't be read: then nobody knows what is needed.
+    fn all_known(self) -> Result<Self, GcError> {
+        match self.0.iter().find(|seen| seen.said == Said::Hidden) {
+            Some(hidden) => {
+                let (path, source) = (hidden.path.clone(), io::ErrorKind::PermissionDenied.into());
+                Err(GcError::UserUnreadable { path, source })
+            }
+            None => Ok(self),
+        }
+    }
+
     /// The objects that are needed.
     pub(crate) fn needs(&self) -> impl Iterator<Item = &ObjectId> {
         self.0.iter().flat_map(|seen| {
@@ -152,7 +175,7 @@ impl UserFiles {
             };
             match &seen.said {
                 Said::Root { objects, .. } | Said::Lease { is_held: true, objects } => objects.iter().chain(at_place),
-                Said::Lease { is_held: false, .. } | Said::Nothing => [].iter().chain(&[]),
+                Said::Lease { is_held: false, .. } | Said::Hidden | Said::Nothing => [].iter().chain(&[]),
             }
         })
     }
@@ -165,6 +188,7 @@ impl UserFiles {
                 (Said::Root { .. }, Some(RootState::Dead(_))) => kept.gone += 1,
                 (Said::Root { .. }, _) => kept.roots += 1,
                 (Said::Lease { is_held: true, .. }, _) => kept.processes += 1,
+                (Said::Hidden, _) => kept.hidden += 1,
                 (Said::Nothing, _) if !is_unfinished(&seen.path) && kept.nonsense.len() < NONSENSE_SHOWN_MAX => {
                     kept.nonsense.push(seen.path.clone());
                 }
@@ -183,7 +207,7 @@ impl UserFiles {
                 objects: objects.clone(),
                 is_gone: matches!(seen.state, Some(RootState::Dead(_))),
             }),
-            Said::Lease { .. } | Said::Nothing => None,
+            Said::Lease { .. } | Said::Hidden | Said::Nothing => None,
         })
     }
 
@@ -193,6 +217,7 @@ impl UserFiles {
             let is_dead = match &seen.said {
                 Said::Root { .. } => matches!(seen.state, Some(RootState::Dead(_))),
                 Said::Lease { is_held, .. } => !is_held,
+                Said::Hidden => false,
                 Said::Nothing => is_unfinished(&seen.path) && seen.stamp.1 < now.saturating_sub(UNFINISHED_AGE_SECONDS),
             };
             if is_dead && let Err(error) = fs::remove_file(&seen.path) {

@@ -4,7 +4,6 @@
 //! only what has to do with the object is read.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use pip_accel_schema::name::{PackageName, PackageVersion};
@@ -129,13 +128,7 @@ impl Store {
     /// When a root can't be examined or the database can't be read.
     pub fn why(&self, id: &ObjectId, policy: &GcPolicy) -> Result<Why, GcError> {
         let examined = self.examine_roots(policy)?;
-        let users = match self.examine_users(policy) {
-            // Only the store's owner may read what others need of it.
-            Err(GcError::UserUnreadable { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
-                UserFiles::default()
-            }
-            users => users?,
-        };
+        let users = self.examine_users(policy)?;
         let why = self.database.snapshot("look for what keeps an object", |db| {
             let Some(ancestors) = Ancestors::of(db, id, policy)? else { return Ok(None) };
             let mut why = Why::default();

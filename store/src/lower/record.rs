@@ -62,6 +62,8 @@ pub(crate) enum Said {
         /// What it uses.
         objects: Vec<ObjectId>,
     },
+    /// Something that only its maker and the owner of the store may read.
+    Hidden,
     /// Nothing: it is none of ours.
     Nothing,
 }
@@ -192,6 +194,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<(u32, Said)>> {
                 Some(libc::EACCES | libc::EPERM) if Uid::effective().is_root() => {
                     Ok(Some((owner_at(path), Said::Nothing)))
                 }
+                Some(libc::EACCES) => Ok(Some((owner_at(path), Said::Hidden))),
                 _ => Err(error),
             };
         }
