@@ -129,6 +129,25 @@ fn the_owners_collection_respects_users() {
     }
 }
 
+/// E15: the owner sees whose roots keep what, and how much that is; it is nobody's secret from himself.
+#[test]
+fn the_owner_sees_the_roots_of_others() {
+    let Some((owner, user)) = realized_by_owner(&[&wheel()]) else { return };
+    user.realize(&["--offline"]).success();
+    let theirs = format!("environment {} of the user ", user.venv().display());
+    owner.run(["roots"]).success().prints(&theirs).prints(&format!("environment {}\n", owner.venv().display()));
+    owner.run(["roots", "list", "-v"]).success().prints(&theirs).prints("keeps 1 object").prints("could free 0 B");
+    owner.run(["du"]).success().prints(&theirs).never_mentions("kept by no root");
+    let listed = owner.run(["roots", "--json"]).success().json();
+    let users: Vec<bool> = listed["roots"].as_array().unwrap().iter().map(|root| root["user"].is_string()).collect();
+    assert_eq!(users, [false, true], "{listed}");
+    user.run(["roots"]).success().never_mentions("of the user");
+    std::fs::remove_dir_all(user.venv()).unwrap();
+    let mut later = owner;
+    later.travel(A_DAY);
+    later.run(["roots"]).success().prints(&format!("{}", user.venv().display())).prints("(gone: ");
+}
+
 /// B20: who only looks at a store of another may plan its collection. What he may not read keeps what the owner's collection
 /// would keep; he is told that there is such.
 #[test]

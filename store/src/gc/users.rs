@@ -13,11 +13,13 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use pip_accel_schema::store_path::ObjectId;
+use serde::Serialize;
 
 use super::roots::{self, RootState};
 use super::{GcError, GcPolicy, UsersKept};
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
+use crate::inspect::{RootCondition, condition};
 use crate::lock;
 use crate::lower::Gate;
 use crate::lower::record::{self, Said};
@@ -58,13 +60,17 @@ struct Seen {
 pub(crate) struct UserFiles(Vec<Seen>);
 
 /// A root of another user that keeps objects of this store.
-#[derive(Debug, Clone)]
-pub(crate) struct UserRoot {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UserRoot {
     /// Name or number of the user.
-    pub(crate) user: String,
-    pub(crate) root: Option<Root>,
-    pub(crate) objects: Vec<ObjectId>,
-    pub(crate) is_gone: bool,
+    pub user: String,
+    /// The store that it is a root of.
+    pub store: PathBuf,
+    /// The root; absent for one that only a newer program understands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Root>,
+    /// What it needs of this store.
+    pub objects: Vec<ObjectId>,
 }
 
 impl Store {
@@ -198,15 +204,14 @@ impl UserFiles {
         kept
     }
 
-    /// The roots, gone ones included.
-    pub(crate) fn roots(&self) -> impl Iterator<Item = UserRoot> {
+    /// The roots, gone ones included, and whether each is there.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = (UserRoot, RootCondition)> {
         self.0.iter().filter_map(|seen| match &seen.said {
-            Said::Root { root, objects, .. } => Some(UserRoot {
-                user: fs_ops::user_name(seen.owner),
-                root: root.clone(),
-                objects: objects.clone(),
-                is_gone: matches!(seen.state, Some(RootState::Dead(_))),
-            }),
+            Said::Root { root, objects, store } => {
+                let user = fs_ops::user_name(seen.owner);
+                let root = UserRoot { user, store: store.clone(), root: root.clone(), objects: objects.clone() };
+                Some((root, seen.state.as_ref().map_or(RootCondition::There, condition)))
+            }
             Said::Lease { .. } | Said::Hidden | Said::Nothing => None,
         })
     }
