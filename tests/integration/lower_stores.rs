@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pip_accel_tests::{BuiltFile, SdistBuilder, TestEnv, TreeDigest, WheelBuilder, host};
 
+use crate::bundles::bundle;
 use crate::store_lifecycle::wait_while_running;
 use crate::support::{env, exit, lock_of, user_env};
 
@@ -367,6 +368,56 @@ fn questions_and_generations_reach_lower_stores() {
     for (name, digest) in &before {
         digest.assert_unchanged(&owner.store().join(name));
     }
+}
+
+/// D23, E17: what a bundle carries and a lower store has is used there: none of it is taken in, and its owner keeps it for
+/// as long as the pin of the bundle lasts.
+#[test]
+fn a_bundle_takes_in_only_what_no_lower_store_has() {
+    let Some((mut owner, user)) = realized_by_owner(&[&wheel()]) else { return };
+    let other = WheelBuilder::simple("other", "2.0").build();
+    let far = env();
+    far.lock(&[&wheel(), &other]);
+    bundle(&far, "bundle.tar", &[]).success();
+    for name in ["bundle.tar", "requirements.lock"] {
+        user.write(name, std::fs::read(far.project().join(name)).unwrap());
+    }
+    let report = user.run(["unbundle", "bundle.tar", "--json"]).success().json();
+    assert_eq!((&report["added"], &report["present"]), (&1.into(), &1.into()), "{report}");
+    assert!(object_of(&user, "package").is_none() && object_of(&user, "other").is_some(), "{:?}", user.object_names());
+    collect(&mut owner).success().says("1 roots of other users: they keep objects");
+    user.realize(&["--offline"]).success().says("2 packages: 2 from the store");
+    assert_eq!(user.evaluate("import package, other", "package.__version__ + other.__version__"), "1.02.0");
+    std::fs::remove_dir_all(user.venv()).unwrap();
+    let pin = report["pin"].as_str().unwrap();
+    user.run(["roots", "remove", pin]).success();
+    user.run(["roots", "remove", user.venv().to_str().unwrap()]).success();
+    owner.collect().success();
+    assert!(object_of(&owner, "package").is_none(), "{:?}", owner.object_names());
+}
+
+/// D4, D23: the bundle of a lock carries all of it, wherever it lies.
+#[test]
+fn a_bundle_carries_what_lies_in_a_lower_store() {
+    let sdist = SdistBuilder::simple("built", "1.0").build();
+    let Some((owner, user)) = realized_by_owner(&[&wheel(), &sdist]) else { return };
+    let other = WheelBuilder::simple("other", "2.0").build();
+    let lock = lock_of(&user, &[&wheel(), &sdist, &other]).text();
+    user.write("requirements.lock", &lock);
+    for file in [&wheel(), &sdist] {
+        std::fs::remove_file(user.files().join(&file.file_name)).unwrap();
+    }
+    for arguments in [&[][..], &["--sources"]] {
+        bundle(&user, "bundle.tar", arguments).success().says("objects");
+        let far = env();
+        far.write("bundle.tar", std::fs::read(user.project().join("bundle.tar")).unwrap());
+        far.write("requirements.lock", &lock);
+        far.run(["unbundle", "bundle.tar"]).success();
+        far.realize(&["--offline"]).success().says("3 packages: 3 from the store");
+        assert_eq!(far.builds(), 0);
+        far.verify_clean();
+    }
+    assert_eq!((owner.builds(), user.builds()), (1, 0));
 }
 
 /// B20: a pin reaches into a lower store as well, and ends where it is removed.
