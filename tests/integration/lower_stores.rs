@@ -23,7 +23,7 @@ fn owner_and_user() -> Option<(TestEnv, TestEnv)> {
 }
 
 /// The owner's environment of `files`, and the same lock for the user.
-fn realized_by_owner(files: &[&BuiltFile]) -> Option<(TestEnv, TestEnv)> {
+pub(crate) fn realized_by_owner(files: &[&BuiltFile]) -> Option<(TestEnv, TestEnv)> {
     let (owner, user) = owner_and_user()?;
     let lock = owner.lock(files);
     owner.realize(&[]).success();
@@ -31,12 +31,12 @@ fn realized_by_owner(files: &[&BuiltFile]) -> Option<(TestEnv, TestEnv)> {
     Some((owner, user))
 }
 
-fn wheel() -> BuiltFile {
+pub(crate) fn wheel() -> BuiltFile {
     WheelBuilder::simple("package", "1.0").build()
 }
 
 /// The only object of a project in a store.
-fn object_of(env: &TestEnv, name: &str) -> Option<PathBuf> {
+pub(crate) fn object_of(env: &TestEnv, name: &str) -> Option<PathBuf> {
     let is_tree = |found: &&String| found.contains(&format!("-{name}-")) && !found.ends_with("-wheel");
     env.object_names().iter().find(is_tree).map(|found| env.objects().join(found))
 }
@@ -49,11 +49,16 @@ fn said(owner: &TestEnv) -> Vec<PathBuf> {
 
 /// Takes the owner's environment away and deletes what nobody needs.
 fn collect(owner: &mut TestEnv) -> pip_accel_tests::Output {
+    collectable(owner);
+    owner.collect()
+}
+
+/// Takes the owner's environment away, and time has passed since.
+pub(crate) fn collectable(owner: &mut TestEnv) {
     if owner.venv().exists() {
         std::fs::remove_dir_all(owner.venv()).expect("it is ours");
     }
     owner.travel(A_DAY);
-    owner.collect()
 }
 
 /// E17: an environment comes from a lower store without a download; nothing is copied, and nothing there is written but
@@ -137,7 +142,7 @@ fn the_owner_sees_the_roots_of_others() {
     user.realize(&["--offline"]).success();
     let theirs = format!("environment {} of the user ", user.venv().display());
     owner.run(["roots"]).success().prints(&theirs).prints(&format!("environment {}\n", owner.venv().display()));
-    owner.run(["roots", "list", "-v"]).success().prints(&theirs).prints("keeps 1 object").prints("could free 0 B");
+    owner.run(["roots", "list", "-v"]).success().prints(&theirs).prints("keeps 2 objects").prints("could free 0 B");
     owner.run(["du"]).success().prints(&theirs).never_mentions("kept by no root");
     let listed = owner.run(["roots", "--json"]).success().json();
     let users: Vec<bool> = listed["roots"].as_array().unwrap().iter().map(|root| root["user"].is_string()).collect();

@@ -267,6 +267,7 @@ impl Store {
         let mut refused = None;
         let gate = self.close_gate()?;
         let users = self.confirm_users(users)?;
+        self.checkpoint("gc-gate-closed");
         let marked = self.database.write_durably("mark dead objects", |db| {
             let examined = match confirm(db, examined, policy, self.now())? {
                 Ok(examined) => examined,

@@ -45,8 +45,8 @@ pub(crate) use apply::Examined;
 pub(crate) use reserve::renew_reserve;
 pub(crate) use roots::{RootState, known_places};
 pub(crate) use trash::delete_trashed;
-pub(crate) use users::UserFiles;
 pub use users::UserRoot;
+pub(crate) use users::{UserFiles, UsersAtWork};
 
 /// Objects that were registered less than this many seconds ago are not dead, unless the policy says otherwise.
 pub const MIN_AGE_SECONDS: u64 = 3600;

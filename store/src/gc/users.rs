@@ -4,7 +4,7 @@
 //! where it says it is, but in a thread that is not waited for beyond a limit: a user may have mounted something there that
 //! never answers. Whatever can't be found out keeps its objects. Only an error of the disk aborts the collection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pip_accel_schema::store_path::ObjectId;
+use pip_accel_schema::store_path::{ObjectId, StorePath};
 use serde::Serialize;
 
 use super::roots::{self, RootState};
@@ -59,6 +59,20 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct UserFiles(Vec<Seen>);
 
+/// What processes of other users work with. While this lives, they find nothing that they did not find before.
+#[derive(Debug, Default)]
+pub(crate) struct UsersAtWork {
+    _gate: Option<Gate>,
+    objects: HashSet<ObjectId>,
+}
+
+impl UsersAtWork {
+    /// Whether one of them works with the object whose folder has the name `path`.
+    pub(crate) fn use_object(&self, path: &str) -> bool {
+        !self.objects.is_empty() && path.parse::<StorePath>().is_ok_and(|path| self.objects.contains(path.id()))
+    }
+}
+
 /// A root of another user that keeps objects of this store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UserRoot {
@@ -104,6 +118,19 @@ impl Store {
         self.list_users(before)?.all_known()
     }
 
+    /// Keeps other users from looking objects up, and tells with which ones their processes work.
+    pub(crate) fn hold_users_off(&self) -> Result<UsersAtWork, StoreError> {
+        let Some(gate) = self.close_gate()? else { return Ok(UsersAtWork::default()) };
+        let files = self.list_users_where(&UserFiles::default(), record::is_lease).and_then(UserFiles::all_known);
+        let files = files.map_err(|error| match error {
+            GcError::UserUnreadable { path, source } => StoreError::io("read", &path, source),
+            GcError::Store(error) => error,
+            // Roots are not looked at.
+            other => StoreError::io("read", &self.layout().users(), io::Error::other(other.to_string())),
+        })?;
+        Ok(UsersAtWork { _gate: Some(gate), objects: files.needs().copied().collect() })
+    }
+
     /// Whether this process only looks at a store that another user collects: what that one alone may read is left out.
     pub(crate) fn is_onlooker(&self) -> bool {
         let me = nix::unistd::Uid::effective();
@@ -122,11 +149,15 @@ impl Store {
     }
 
     fn list_users(&self, before: &UserFiles) -> Result<UserFiles, GcError> {
+        self.list_users_where(before, |_| true)
+    }
+
+    fn list_users_where(&self, before: &UserFiles, wanted: impl Fn(&Path) -> bool) -> Result<UserFiles, GcError> {
         let folder = self.layout().users();
         let known: HashMap<&Path, &Seen> = before.0.iter().map(|seen| (seen.path.as_path(), seen)).collect();
         let mut spent: HashMap<u32, (usize, u64)> = HashMap::new();
         let mut files = Vec::new();
-        for path in sorted(&folder)? {
+        for path in sorted(&folder)?.into_iter().filter(|path| wanted(path)) {
             let metadata = match fs::symlink_metadata(&path) {
                 Ok(metadata) => metadata,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -18,6 +18,7 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::store_path::ObjectId;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::checkpoint;
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
 use crate::registry::Written;
@@ -73,6 +74,11 @@ pub(crate) fn lease_name(unique: &str) -> String {
     format!("{}-{LEASE_WORD}-{unique}", Uid::effective())
 }
 
+/// Whether the name is that of a lease, whoever made it.
+pub(crate) fn is_lease(path: &Path) -> bool {
+    path.file_name().and_then(owner_of_name).is_some_and(|(_, word)| word == LEASE_WORD)
+}
+
 /// The file of a root of `store`, which is this user's.
 fn root_path(users: &Path, store: &Path, kind: RootKind, name: &str) -> PathBuf {
     let mut encoder = Encoder::for_domain("pip-accel/user-root/1");
@@ -107,7 +113,9 @@ pub(crate) fn write(
         file.write_all(&text)?;
         if is_durable { file.sync_all() } else { Ok(()) }
     });
+    checkpoint("lower-root-staged");
     let moved = written.and_then(|()| fs::rename(&staged, &path)).on("write", &path);
+    checkpoint("lower-root-written");
     if moved.is_err() {
         drop(fs::remove_file(&staged));
     } else if is_durable {

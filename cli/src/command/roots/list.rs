@@ -98,7 +98,8 @@ fn as_json(closure: &RootClosure, kept: &Share, only: &Share) -> serde_json::Val
 fn only_here(closure: &RootClosure, all: &[RootClosure]) -> Vec<ObjectId> {
     let is_other = |other: &&RootClosure| {
         other.condition != RootCondition::Gone
-            && (&other.user, other.root.kind, &other.root.name) != (&closure.user, closure.root.kind, &closure.root.name)
+            && (&other.user, other.root.kind, &other.root.name)
+                != (&closure.user, closure.root.kind, &closure.root.name)
     };
     let kept: HashSet<&ObjectId> = all.iter().filter(is_other).flat_map(|other| &other.objects).collect();
     closure.objects.iter().filter(|id| !kept.contains(id)).copied().collect()
