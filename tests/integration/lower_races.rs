@@ -11,7 +11,7 @@ use crate::store_repair::corrupt;
 use crate::support::lock_of;
 
 /// Starts the program so that it stops at the checkpoint, and waits until it has.
-fn stopped_at(env: &TestEnv, arguments: &[&str], checkpoint: &str) -> Running {
+pub(crate) fn stopped_at(env: &TestEnv, arguments: &[&str], checkpoint: &str) -> Running {
     let record = env.write("checkpoints.txt", "");
     let mut process = start(env, arguments, &record, Some(checkpoint));
     let is_stopped = |id: u32| {
