@@ -25,7 +25,7 @@ use crate::error::{IoContext, StoreError};
 use crate::fs_ops::{self, Freed};
 use crate::lock;
 use crate::registry;
-use crate::root::Root;
+use crate::root::{Root, is_absent};
 use crate::store::Store;
 
 /// Objects that one short transaction takes away; others may write in between.
@@ -61,6 +61,7 @@ impl Store {
     /// # Errors
     /// When a root can't be examined or the database can't be read.
     pub fn gc_plan_after(&self, policy: &GcPolicy, changes: &[RootChange]) -> Result<GcPlan, GcError> {
+        self.refuse_incomplete()?;
         let examined = self.examine_roots(policy)?;
         let users = self.examine_users(policy)?;
         let wanted = self.wanted(policy, 0)?;
@@ -103,6 +104,7 @@ impl Store {
             return Ok(GcReport::default());
         }
         let _lock = self.lock_collections()?;
+        self.refuse_incomplete()?;
         // Roots first: a collection that is going to be refused deletes nothing at all.
         let examined = (self.examine_roots(policy)?, self.examine_all_users(policy)?);
         self.checkpoint("gc-roots-read");
@@ -191,6 +193,16 @@ impl Store {
             }
         }
         freed
+    }
+
+    /// What was not registered when the database was made anew may need anything.
+    fn refuse_incomplete(&self) -> Result<(), GcError> {
+        let path = self.layout().incomplete_marker();
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Err(GcError::Incomplete { root: self.root().to_owned() }),
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) => Err(StoreError::io("examine", &path, error).into()),
+        }
     }
 
     fn check_devices(&self) -> Result<(), GcError> {

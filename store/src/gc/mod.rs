@@ -149,6 +149,12 @@ pub enum GcError {
         /// The objects.
         objects: PathBuf,
     },
+    /// The database was made anew without objects or roots that can't be read, and nobody knows what these need.
+    #[error("the database of `{}` was made anew, and not everything was registered: what that needs is not known", root.display())]
+    Incomplete {
+        /// The store.
+        root: PathBuf,
+    },
     /// What another user needs of the store can't be read, so nothing is safe to delete.
     #[error("cannot read `{}`, which says what another user needs", path.display())]
     UserUnreadable {
