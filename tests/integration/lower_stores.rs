@@ -201,6 +201,25 @@ fn a_moved_environment_keeps_its_objects() {
     assert_eq!(output.success().stdout.trim(), "1.0");
 }
 
+/// B20, E14: an environment was moved, and another one made in its old place: the lower store's owner keeps what both need.
+#[test]
+fn a_moved_environment_and_the_one_in_its_old_place_keep_their_objects() {
+    let (one, two) = (wheel(), WheelBuilder::simple("package", "2.0").build());
+    let Some((mut owner, user)) = realized_by_owner(&[&one]) else { return };
+    user.realize(&["--offline"]).success();
+    std::fs::rename(user.venv(), user.project().join("moved")).expect("renamed");
+    owner.lock(&[&two]);
+    owner.realize(&[]).success();
+    user.write("requirements.lock", lock_of(&env(), &[&two]).text());
+    user.realize(&["--offline"]).success();
+    collect(&mut owner).success().says("2 roots of other users: they keep objects");
+    for (place, version) in [(".venv", "2.0"), ("moved", "1.0")] {
+        let mut python = user.program(user.project().join(place).join("bin/python"));
+        python.args(["-c", "import package; print(package.__version__)"]);
+        assert_eq!(user.finish(python).success().stdout.trim(), version, "{place}");
+    }
+}
+
 /// B25, B3: what a running process of a user works with stays, although no root names it yet.
 #[test]
 fn the_owners_collection_respects_running_processes() {
