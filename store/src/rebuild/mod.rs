@@ -110,8 +110,8 @@ impl Store {
             database,
             (access, clock),
         );
-        let filled = store.fill(depth);
-        store.database.checkpoint();
+        // What stayed in its log would be lost with that.
+        let filled = store.fill(depth).and_then(|report| store.database.empty_log().map(|()| report));
         store.checkpoint("rebuild-filled");
         let Self { shared, database, .. } = store;
         drop(database);
