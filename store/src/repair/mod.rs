@@ -360,5 +360,5 @@ impl Store {
 
 /// Whether somebody may have seen wrong bytes.
 const fn is_of_bytes(kind: FindingKind) -> bool {
-    !matches!(kind, FindingKind::WrongMode | FindingKind::WrongTime | FindingKind::ExtraFile)
+    !kind.is_of_state() && !matches!(kind, FindingKind::ExtraFile)
 }
