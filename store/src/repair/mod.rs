@@ -164,7 +164,8 @@ impl RepairReport {
     }
 }
 
-/// The objects that are being repaired by this handle: absent to its leases, replaced when published.
+/// The objects that are being repaired by this handle: absent to its leases, replaced when published. `lost` says why that
+/// is another notion than an object whose folder is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Damaged {
     repairing: AtomicBool,
