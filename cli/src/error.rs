@@ -193,6 +193,17 @@ fn store_failure(error: &StoreError) -> Failure {
 
 impl From<GcError> for Failure {
     fn from(error: GcError) -> Self {
+        match error {
+            GcError::Incomplete { .. } => {
+                return Self::new(Exit::StoreDamaged, sentence(&error)).hint(
+                    "nothing is deleted before all of it is registered or moved away: pip-accel verify --repair",
+                );
+            }
+            GcError::Store(StoreError::DatabaseDamaged { .. }) => {
+                return Self::new(Exit::StoreDamaged, sentence(&error)).hint(REBUILD);
+            }
+            _ => {}
+        }
         Self::new(Exit::Error, sentence(&error))
             .hint("nothing that is in use was deleted; look at the roots (pip-accel roots) and repeat the command")
     }

@@ -40,6 +40,7 @@ mod lock;
 mod lock_bad_input;
 mod lock_corpus;
 mod lock_places;
+mod lower_races;
 mod lower_stores;
 mod model;
 mod operations;

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use clap::CommandFactory;
 use pip_accel_builder::CancelToken;
 use pip_accel_builder::realize::Interrupts;
-use pip_accel_store::{Access, Clock, Durability, OpenError, OpenOptions, Protect, Store};
+use pip_accel_store::{Access, Clock, Durability, Interrupt, OpenError, OpenOptions, Protect, Store};
 
 use crate::args::{Cli, Command, GlobalArgs};
 use crate::error::Failure;
@@ -104,7 +104,16 @@ impl Context<'_> {
         store: &Store,
         work: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let cancel = CancelToken::of(store);
+        self.interruptible_by(store.interrupt(), work)
+    }
+
+    /// The same for work that looks at `interrupt`.
+    pub(crate) fn interruptible_by<T>(
+        &self,
+        interrupt: &Interrupt,
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let cancel = CancelToken::with(interrupt);
         let _interrupts = Interrupts::start(&cancel)
             .map_err(|error| Failure::new(Exit::Error, format!("signals can't be heard: {error}")))?;
         work().map_err(|failure| if cancel.is_interrupted() { failure.interrupted() } else { failure })
