@@ -69,7 +69,7 @@ pub(super) fn contents(part: &Part, places: &Places) -> Result<Vec<NewFile>, Ins
         let is_installers = relative.parent() == Some(own_metadata)
             && relative.file_name().is_some_and(|name| INSTALLER_FILES.iter().any(|known| name == *known));
         let is_bytecode = relative.extension().is_some_and(|ending| ending == "pyc");
-        if !is_installers && !(is_bytecode && places.without_bytecode) {
+        if !(is_installers || is_bytecode && places.without_bytecode) {
             files.push(file(library.join(relative), path));
         }
     }
