@@ -1,9 +1,5 @@
 //! Bad input for `pip-accel install`: a sentence, a remedy, the exit code, and nothing changed. A test for each row of
 //! `docs/bad-input.md`.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
-)]
 
 use pip_accel_tests::{Output, TreeDigest, WheelBuilder, host};
 

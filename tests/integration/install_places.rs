@@ -1,9 +1,5 @@
 //! `pip-accel install` into other places than virtualenvs: one folder, another prefix or root, the user's own; dry runs
 //! and reports.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the helpers of tests are tests; clippy looks only at the functions with #[test]"
-)]
 
 use std::path::Path;
 
