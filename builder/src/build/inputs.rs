@@ -83,6 +83,7 @@ impl LockedBuildRequirement {
             version: Some(self.version.clone()),
             hashes: self.hashes.clone(),
             direct: None,
+            files: Arc::default(),
             // The lock's --no-binary speaks of what is installed; build requirements come as wheels where they can.
             formats: AllowedFormats { wheels: true, sdists: true },
         }

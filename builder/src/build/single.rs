@@ -54,7 +54,7 @@ pub fn build_one(session: &Arc<Session>, target: &BuildTarget) -> Result<Obtaine
     let formats = AllowedFormats { wheels: false, sdists: true };
     let pin = match target {
         BuildTarget::Release { name, version } => {
-            Pin { name: name.clone(), version: Some(version.clone()), hashes: Vec::new(), direct: None, formats }
+            Pin { name: name.clone(), version: Some(version.clone()), hashes: Vec::new(), direct: None, files: Arc::default(), formats }
         }
         BuildTarget::File(path) => file_pin(path, formats)?,
     };
@@ -82,6 +82,7 @@ fn file_pin(path: &Path, formats: AllowedFormats) -> Result<Pin, BuildTargetErro
         version: Some(version),
         hashes: vec![hash],
         direct: Some(DirectFile { url: SafeUrl::from(url), file_name }),
+        files: Arc::default(),
         formats,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::interpreter::MarkerVariables;
@@ -65,6 +66,7 @@ fn lock_one(raw: RawRequirement) -> Result<LockedRequirement, ProblemKind> {
         extras: requirement.extras,
         marker,
         hashes: requirement.hashes,
+        files: Arc::default(),
         span,
     };
     if !locked.hashes.is_empty() {

@@ -48,8 +48,8 @@ pub(super) struct RawLock {
 }
 
 /// Reads a lock with all that it includes.
-pub(super) fn read_lock(path: &Path, environment: &Environment<'_>) -> Result<RawLock, LockError> {
-    let mut reader = Reader { environment, lock: RawLock::default(), open: Vec::new() };
+pub(super) fn read_lock(path: &Path, bytes: Vec<u8>, environment: &Environment<'_>) -> Result<RawLock, LockError> {
+    let mut reader = Reader { environment, lock: RawLock::default(), open: Vec::new(), first: Some(bytes) };
     reader.read_file(path, false, None)?;
     Ok(reader.lock)
 }
@@ -59,11 +59,13 @@ struct Reader<'a> {
     lock: RawLock,
     /// The files that are being read, the outermost first, links resolved.
     open: Vec<PathBuf>,
+    /// The bytes of the lock itself, until they are read: a pipe can be read only once.
+    first: Option<Vec<u8>>,
 }
 
 impl Reader<'_> {
     fn read_file(&mut self, path: &Path, as_constraints: bool, from: Option<&Span>) -> Result<(), LockError> {
-        let text = read_bytes(path).and_then(|bytes| {
+        let text = self.first.take().map_or_else(|| read_bytes(path), Ok).and_then(|bytes| {
             self.lock.contents.push(content_digest(&bytes));
             decode(path, bytes)
         });
@@ -185,7 +187,7 @@ impl Reader<'_> {
 }
 
 /// Replaces `${NAME}` as pip does: only names of `A-Z`, `0-9` and `_`; unset or empty ones stay as they are.
-fn expand_variables(text: &str, environment: &Environment<'_>, on_unset: &mut dyn FnMut(&str)) -> String {
+pub(super) fn expand_variables(text: &str, environment: &Environment<'_>, on_unset: &mut dyn FnMut(&str)) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -230,7 +232,7 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
     Ok(bytes)
 }
 
-fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, LockError> {
+pub(super) fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, LockError> {
     let encoding = |line| LockError::Encoding { path: path.to_owned(), line };
     let order: Option<fn([u8; 2]) -> u16> = match bytes.as_slice() {
         [0xff, 0xfe, ..] => Some(u16::from_le_bytes),

@@ -27,7 +27,7 @@ impl Files {
 
     fn load(&self) -> Result<LoadedLock, LockError> {
         let environment = |name: &str| (name == "TOKEN").then(|| "s3cret".to_owned());
-        load(&self.0.path().join("r.lock"), &environment)
+        load(&self.0.path().join("r.lock"), &Choice::default(), &environment)
     }
 
     /// The message with the folder's name left out.

@@ -1,6 +1,7 @@
 //! One package that is wanted: a name, a version, the hashes that are allowed.
 
 use std::fmt;
+use std::sync::Arc;
 
 use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
@@ -8,7 +9,7 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_store::Object;
 use serde::{Deserialize, Serialize};
 
-use crate::index::SafeUrl;
+use crate::index::{PublishedFile, SafeUrl};
 use crate::lock::AllowedFormats;
 use crate::python::requirement::satisfies_pin;
 
@@ -32,6 +33,8 @@ pub struct Pin {
     pub hashes: Vec<Sha256Digest>,
     /// The file, when the lock names it.
     pub direct: Option<DirectFile>,
+    /// All files that the lock lists with their places; empty: the index says which there are.
+    pub files: Arc<Vec<PublishedFile>>,
     /// Wheel or sdist.
     pub formats: AllowedFormats,
 }
@@ -42,7 +45,8 @@ impl Pin {
     pub fn key(&self, interpreter: &ValueDigest) -> PinKey {
         let file_name = self.direct.as_ref().map(|direct| direct.file_name.as_str());
         let release = (&self.name, self.version.as_ref());
-        PinKey::of_pin(interpreter, release, (self.formats, file_name), &self.hashes)
+        let key = PinKey::of_pin(interpreter, release, (self.formats, file_name), &self.hashes);
+        if self.files.is_empty() { key } else { key.with_files(&self.files) }
     }
 
     /// Whether `object` is of the project and version that the pin names.
@@ -88,6 +92,16 @@ impl PinKey {
         encoder.number(hashes.len() as u64);
         for hash in hashes {
             encoder.bytes(hash.as_bytes());
+        }
+        Self(encoder.finish())
+    }
+
+    /// What a lock calls the files decides too: the choice that it leads to must not be that of an index.
+    fn with_files(self, files: &[PublishedFile]) -> Self {
+        let mut encoder = Encoder::for_domain("pip-accel/pin-with-files/1");
+        encoder.bytes(&self.0).number(files.len() as u64);
+        for file in files {
+            encoder.text(&file.file_name).bytes(file.sha256.as_ref().map_or(&[], |sha256| sha256.as_bytes()));
         }
         Self(encoder.finish())
     }

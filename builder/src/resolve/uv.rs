@@ -253,6 +253,7 @@ async fn program(engine: &Arc<Engine>) -> Result<PathBuf, ObtainError> {
         version: Some(UV_VERSION.parse().expect("a constant version is valid")),
         hashes: pinned_hashes(),
         direct: None,
+        files: Arc::default(),
         formats: AllowedFormats { wheels: true, sdists: false },
     };
     let obtained = engine.tree(&pin, None).await?;
