@@ -13,7 +13,6 @@ use pip_accel_builder::build::BuildTargetError;
 use pip_accel_builder::environment::EnvironmentError;
 use pip_accel_builder::index::{ChoiceError, DownloadError, IndexError, RequestError, SetupError};
 use pip_accel_builder::lock::{IncludeProblem, LockError, LockProblem, ProblemKind};
-use pip_accel_schema::project_lock::LockFormat;
 use pip_accel_builder::python::default_index::DefaultIndexError;
 use pip_accel_builder::python::interpreter::{FindError, InterpreterError, Unsupported};
 use pip_accel_builder::python::pip_settings::PipSettingsError;
@@ -21,6 +20,7 @@ use pip_accel_builder::python::sdist::SdistError;
 use pip_accel_builder::realize::detach::DetachError;
 use pip_accel_builder::realize::error::{DiskNeed, ObtainError, RealizeError};
 use pip_accel_builder::resolve::ResolveError;
+use pip_accel_schema::project_lock::LockFormat;
 use pip_accel_store::{GcError, OpenError, StoreError};
 
 use self::disk::{full, full_for, is_full};
@@ -207,8 +207,9 @@ fn lock_failure(error: &LockError) -> Failure {
             Failure::new(Exit::Error, sentence(error)).hint("name the lock: pip-accel realize requirements.lock")
         }
         LockError::Refused { problems } => refused(problems),
-        LockError::NoSuch { .. } => Failure::new(Exit::Usage, sentence(error))
-            .hint("name one that the lock has, or take the option away"),
+        LockError::NoSuch { .. } => {
+            Failure::new(Exit::Usage, sentence(error)).hint("name one that the lock has, or take the option away")
+        }
         LockError::Format { .. } => Failure::new(Exit::LockRefused, sentence(error))
             .hint("give the file the name of its format, or write it anew with the tool that made it"),
         LockError::Syntax { span, .. } if format_of(&span.file).is_some() => {

@@ -31,6 +31,7 @@ mod inspect_objects;
 mod inspect_rebuilds;
 mod interrupts;
 mod lock_corpus;
+mod lock_formats;
 mod lower_stores;
 mod model;
 mod operations;

@@ -53,9 +53,14 @@ pub enum BuildTargetError {
 pub fn build_one(session: &Arc<Session>, target: &BuildTarget) -> Result<Obtained, BuildTargetError> {
     let formats = AllowedFormats { wheels: false, sdists: true };
     let pin = match target {
-        BuildTarget::Release { name, version } => {
-            Pin { name: name.clone(), version: Some(version.clone()), hashes: Vec::new(), direct: None, files: Arc::default(), formats }
-        }
+        BuildTarget::Release { name, version } => Pin {
+            name: name.clone(),
+            version: Some(version.clone()),
+            hashes: Vec::new(),
+            direct: None,
+            files: Arc::default(),
+            formats,
+        },
         BuildTarget::File(path) => file_pin(path, formats)?,
     };
     let engine = Engine::new(session, Vec::new(), Purpose::Build);

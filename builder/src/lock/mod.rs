@@ -18,13 +18,13 @@ use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::interpreter::MarkerVariables;
 use pip_accel_schema::lock_file::{BuildLock, RequirementTarget};
-use pip_accel_schema::project_lock::LockFormat;
 use pip_accel_schema::name::{PackageName, PackageVersion};
+use pip_accel_schema::project_lock::LockFormat;
 use pip_accel_schema::requirement::excerpt;
 
 pub use error::{IncludeProblem, LockError, LockProblem, ProblemKind, Span};
-pub use project::Choice;
 pub use options::{AllowedFormats, FindLinks, FormatControl, LockOptions, SourceUrl};
+pub use project::Choice;
 pub use read::{Environment, INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX};
 
 use crate::python::marker::Marker;

@@ -163,7 +163,8 @@ impl Marker {
     #[must_use]
     pub fn eval(&self, variables: &MarkerVariables, extras: &[String]) -> bool {
         let extras: Vec<String> = extras.iter().map(|extra| normalised(extra)).collect();
-        let with = |extra| self.expression.holds(&Context { variables, extra: Some(extra), extras: &extras, groups: &[] });
+        let with =
+            |extra| self.expression.holds(&Context { variables, extra: Some(extra), extras: &extras, groups: &[] });
         if extras.is_empty() { with("") } else { extras.iter().any(|extra| with(extra)) }
     }
 

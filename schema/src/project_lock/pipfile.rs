@@ -140,12 +140,7 @@ impl KeyLines {
     }
 }
 
-fn read_entry(
-    line: usize,
-    key: &str,
-    entry: Entry,
-    group: Option<String>,
-) -> Result<ProjectPackage, ProjectLockError> {
+fn read_entry(line: usize, key: &str, entry: Entry, group: Option<String>) -> Result<ProjectPackage, ProjectLockError> {
     check_parts(line, key, entry.hashes.len())?;
     let pinned = entry.version.as_deref().map(|version| pin(line, key, version)).transpose()?;
     let (name, version) = identity(line, (key, pinned))?;
@@ -167,7 +162,8 @@ fn read_entry(
         }
     } else if let Some(location) = entry.file.or(entry.path) {
         let file_name = percent_decoded(last_part(&location));
-        let is_archive = [".whl", ".zip", ".gz", ".bz2", ".xz", ".tgz", ".tbz"].iter().any(|end| location.ends_with(end));
+        let is_archive =
+            [".whl", ".zip", ".gz", ".bz2", ".xz", ".tgz", ".tbz"].iter().any(|end| location.ends_with(end));
         if crate::requirement::has_scheme(&location) || is_archive {
             let is_url = location.starts_with("http:") || location.starts_with("https:");
             let place = if is_url { Place::Url(location) } else { Place::Path(local(&location)) };

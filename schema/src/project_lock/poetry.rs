@@ -67,7 +67,7 @@ enum Markers {
     ByGroup(BTreeMap<String, String>),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 struct File {
     file: String,
     hash: Option<String>,
@@ -143,7 +143,7 @@ pub fn parse_poetry_lock_with(text: &str, project: Option<&PoetryProject>) -> Re
         ..ProjectLock::default()
     };
     let python = raw.metadata.python_versions.filter(|versions| versions.trim() != "*");
-    let (mut files, mut lines) = (raw.metadata.files, Lines::new(text));
+    let (files, mut lines) = (raw.metadata.files, Lines::new(text));
     let mut legacy = Vec::new();
     let mut all_legacy = true;
     let mut brought_by: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -163,7 +163,8 @@ pub fn parse_poetry_lock_with(text: &str, project: Option<&PoetryProject>) -> Re
             Some(_) => {}
             None => all_legacy = false,
         }
-        let listed = files.remove(package.name.get_ref()).unwrap_or_default();
+        // Several versions of a project share one list.
+        let listed = files.get(package.name.get_ref()).cloned().unwrap_or_default();
         let package = read_package(line, package, (listed, has_groups))?;
         lock.groups.extend(package.conditions.iter().filter_map(|condition| condition.group.clone()));
         lock.packages.push(package);

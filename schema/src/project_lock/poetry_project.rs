@@ -103,12 +103,7 @@ pub fn parse_poetry_project(text: &str) -> Result<PoetryProject, ProjectLockErro
 }
 
 /// The requirements of a group with those it includes, each group once.
-fn collect(
-    name: &str,
-    groups: &BTreeMap<String, Vec<GroupItem>>,
-    seen: &mut BTreeSet<String>,
-    edges: &mut Vec<Edge>,
-) {
+fn collect(name: &str, groups: &BTreeMap<String, Vec<GroupItem>>, seen: &mut BTreeSet<String>, edges: &mut Vec<Edge>) {
     let mut waiting = vec![normal(name)];
     while let Some(name) = waiting.pop() {
         if !seen.insert(name.clone()) {

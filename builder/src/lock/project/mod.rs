@@ -6,6 +6,8 @@
 mod choice;
 mod constraint;
 mod package;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::collections::HashMap;
@@ -20,9 +22,9 @@ use pip_accel_schema::project_lock::{
 };
 use pip_accel_schema::requirement::excerpt;
 
+pub use self::choice::Choice;
 use self::constraint::Range;
 use self::package::{Surroundings, locked};
-pub use self::choice::Choice;
 pub(super) use self::walk::Project;
 use self::walk::{Beginning, Link, Node};
 use super::error::{LockError, LockProblem, ProblemKind, Span};
@@ -137,11 +139,8 @@ fn parse(
 }
 
 fn options(lock: &ProjectLock, environment: &Environment<'_>, on_unset: &mut dyn FnMut(&str)) -> LockOptions {
-    let mut urls: Vec<SourceUrl> = lock
-        .indexes
-        .iter()
-        .map(|index| SourceUrl::new(expand_variables(index, environment, on_unset)))
-        .collect();
+    let mut urls: Vec<SourceUrl> =
+        lock.indexes.iter().map(|index| SourceUrl::new(expand_variables(index, environment, on_unset))).collect();
     let index_url = (lock.replaces_index && !urls.is_empty()).then(|| urls.remove(0));
     LockOptions { index_url, extra_index_urls: urls, ..LockOptions::default() }
 }
@@ -222,10 +221,8 @@ impl Maker {
 
     fn link(&mut self, edge: &Edge, span: &Span) -> Link {
         let normal = |name: &String| {
-            name.parse().map_or_else(
-                |_| name.clone(),
-                |name: pip_accel_schema::name::PackageName| name.as_str().to_owned(),
-            )
+            name.parse()
+                .map_or_else(|_| name.clone(), |name: pip_accel_schema::name::PackageName| name.as_str().to_owned())
         };
         Link {
             name: normal(&edge.name),

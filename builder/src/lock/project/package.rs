@@ -96,7 +96,12 @@ fn release(
         };
         let said: PackageVersion =
             distribution.version_for(name).and_then(|said| said.parse().ok()).ok_or_else(identity)?;
-        if !satisfies_pin(version.get_or_insert_with(|| said.clone()), &said) {
+        let is_of_version = satisfies_pin(version.get_or_insert_with(|| said.clone()), &said);
+        // Old poetry lists the files of all versions of a project together.
+        if !is_of_version && place.format == LockFormat::Poetry {
+            continue;
+        }
+        if !is_of_version {
             return Err(identity());
         }
         let Some(sha256) = file.sha256 else { continue };

@@ -93,7 +93,8 @@ impl Project {
                 continue;
             }
             let mut refuse = |kind| problems.push(LockProblem { span: node.span.clone(), kind });
-            if let Some((requires, range)) = node.requires_python.as_ref().filter(|(_, range)| !range.contains(&python)) {
+            if let Some((requires, range)) = node.requires_python.as_ref().filter(|(_, range)| !range.contains(&python))
+            {
                 let _known = range;
                 let (requires, python) = (excerpt(requires), variables.python_full_version.clone());
                 refuse(ProblemKind::PackageRequiresPython { name: node.name.clone(), requires, python });
