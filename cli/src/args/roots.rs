@@ -27,7 +27,7 @@ pub enum RootsAction {
         object: String,
     },
     /// Keep all that a lock means for an interpreter, sources included, until the pin is removed
-    Pin(PinArgs),
+    Pin(Box<PinArgs>),
     /// Remove a root by its name
     Remove {
         /// Name of the pin, or path of the environment or lock
