@@ -30,6 +30,7 @@ mod inspect_graph;
 mod inspect_objects;
 mod inspect_rebuilds;
 mod interrupts;
+mod legacy_builds;
 mod lock_corpus;
 mod lock_formats;
 mod lower_stores;

@@ -53,7 +53,7 @@ pub use why_rebuild::{WhyRebuild, WhyRebuildError, why_rebuild};
 
 use crate::event::Event;
 use crate::index::PublishedFile;
-use crate::python::interpreter::supports_builds;
+use crate::python::interpreter::supports_environments;
 use crate::python::requirement::satisfies_pin;
 use crate::python::sdist::{UnpackedSdist, unpack_sdist};
 use crate::python::wheel::{ForeignPaths, PathSet};
@@ -83,7 +83,7 @@ pub(crate) async fn obtain_built(
     if let Some(object) = built_before(engine, pin, selection)? {
         return Ok(Obtained { object, how: How::Store });
     }
-    supports_builds(&engine.session.python.interpreter)
+    supports_environments(&engine.session.python.interpreter)
         .map_err(|source| ObtainError::Unsupported { pin: pin.to_string(), source: Arc::new(source) })?;
     let (source, _) = engine.source(pin, selection, published).await?;
     engine.touch(source.id);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pip_accel_schema::digest::Sha256Digest;
+use pip_accel_schema::interpreter::Interpreter;
 use pip_accel_schema::link_plan::SCRIPTS_FOLDER;
 use pip_accel_schema::lock_file::{self, LockItem, RequirementTarget};
 
@@ -67,6 +68,9 @@ async fn resolve(
         Answer::Solved(locked) => return Ok(locked),
         Answer::Failed { status: NO_SOLUTION, output } if job.access.holds_credentials() => {
             return Err(job.failed(ResolveError::NotBuilt { output }));
+        }
+        Answer::Failed { status: NO_SOLUTION, output } if !is_known_to_uv(&engine.session.python.interpreter) => {
+            return Err(job.failed(ResolveError::NoSolution { status: ending(&NO_SOLUTION, "it"), output }));
         }
         Answer::Failed { status: NO_SOLUTION, .. } => match job.attempt(Sdists::Run).await? {
             Answer::Solved(locked) => return Ok(locked),
@@ -191,6 +195,18 @@ impl Job<'_> {
         variables
     }
 
+    /// For whom to resolve. An interpreter that uv can't run is named by its version; any other of the machine then tells
+    /// the platform, and sdists, which that one would run, are out of the question.
+    fn target(&self) -> Vec<OsString> {
+        let python = &self.engine.session.python;
+        if is_known_to_uv(&python.interpreter) {
+            return vec!["--python".into(), python.executable.clone().into()];
+        }
+        let version = python.interpreter.version;
+        let version = format!("{}.{}", version.major, version.minor);
+        vec!["--python".into(), ANY_PYTHON.into(), "--python-version".into(), version.into()]
+    }
+
     fn argv(&self, program: PathBuf, paths: &Paths, sdists: Sdists) -> Vec<OsString> {
         let word = |text: &str| OsString::from(text);
         let mut argv = vec![
@@ -204,9 +220,8 @@ impl Job<'_> {
             word("--no-header"),
             word("--no-annotate"),
             word("--no-config"),
-            word("--python"),
-            self.engine.session.python.executable.clone().into(),
         ];
+        argv.extend(self.target());
         if sdists == Sdists::Forbidden {
             argv.push(word("--no-build"));
         }
@@ -215,6 +230,14 @@ impl Job<'_> {
         }
         argv
     }
+}
+
+/// The interpreter that uv asks for the platform where it can't ask the one that is meant; one of the system's.
+const ANY_PYTHON: &str = "python3";
+
+/// Whether uv can run an interpreter: it asks for Python 3.6 at least.
+fn is_known_to_uv(interpreter: &Interpreter) -> bool {
+    interpreter.version.major >= 3
 }
 
 /// Reads what the resolver wrote; whatever ran there may have put anything in its place.
