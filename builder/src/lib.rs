@@ -4,6 +4,7 @@
 
 pub mod build;
 mod cancel;
+pub mod checkout;
 pub mod doctor;
 pub mod environment;
 pub mod event;

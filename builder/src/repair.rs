@@ -141,6 +141,7 @@ fn pin(object: &Object, sha256: pip_accel_schema::digest::Sha256Digest, formats:
         hashes: vec![sha256],
         direct: None,
         files: Arc::default(),
+        checkout: None,
         formats,
     }
 }

@@ -1,6 +1,7 @@
 //! Every error of the libraries → one sentence, the next command to type, the exit code.
 
 mod bundle;
+mod checkout;
 mod disk;
 mod inspect;
 mod lower;
@@ -23,6 +24,7 @@ use pip_accel_builder::resolve::ResolveError;
 use pip_accel_schema::project_lock::LockFormat;
 use pip_accel_store::{GcError, OpenError, StoreError};
 
+use self::checkout::checkout;
 use self::disk::{full, full_for, is_full};
 use crate::exit_code::Exit;
 use crate::settings::SettingsError;
@@ -236,8 +238,12 @@ fn format_of(file: &std::path::Path) -> Option<LockFormat> {
 const PROBLEMS_SHOWN_MAX: usize = 50;
 
 fn refused(problems: &[LockProblem]) -> Failure {
-    let needs_locking =
-        |problem: &LockProblem| matches!(problem.kind, ProblemKind::Unpinned { .. } | ProblemKind::Unhashed { .. });
+    let needs_locking = |problem: &LockProblem| {
+        matches!(
+            problem.kind,
+            ProblemKind::Unpinned { .. } | ProblemKind::Unhashed { .. } | ProblemKind::Revision { .. }
+        )
+    };
     let is_for_others = |problem: &LockProblem| {
         matches!(
             problem.kind,
@@ -364,6 +370,7 @@ impl From<RealizeError> for Failure {
             RealizeError::Store(error) => store_failure(&error),
             RealizeError::Environment(error) => environment_failure(&error),
             RealizeError::Lock(error) => lock_failure(&error),
+            RealizeError::Checkout { ref source, .. } => checkout(source, sentence(&error)),
             RealizeError::Place { .. } => {
                 Self::new(Exit::LockRefused, sentence(&error)).hint("mend that line of the lock")
             }
@@ -471,6 +478,7 @@ fn obtain(error: &ObtainError) -> Failure {
         ObtainError::Unhashed { .. } => Failure::new(Exit::LockRefused, text)
             .hint("lock with hashes: uv pip compile --generate-hashes requirements.in -o requirements.lock"),
         ObtainError::Download { source, .. } => download(source, text),
+        ObtainError::Checkout { source, .. } => checkout(source, text),
         ObtainError::Offline { .. } | ObtainError::OfflineResolution { .. } => Failure::new(Exit::Offline, text)
             .hint("fetch it while there is a network: pip-accel fetch requirements.lock"),
         ObtainError::Wheel { .. } | ObtainError::WheelName { .. } | ObtainError::WheelIdentity { .. } => {

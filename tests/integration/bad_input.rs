@@ -61,7 +61,7 @@ fn an_unhashed_line_is_refused() {
 #[test]
 fn an_editable_is_refused() {
     let env = env();
-    refused(&env, "-e ../somewhere\n", exit::LOCK_REFUSED).says("editable");
+    refused(&env, "-e ../somewhere\n", exit::LOCK_REFUSED).says("somewhere");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::Command;
 use pip_accel_tests::index_server::IndexServer;
 use pip_accel_tests::{BuiltFile, Output, SdistBuilder, TestEnv, WheelBuilder, host};
 
+use crate::sources::{repository, write_project};
 use crate::support::{env, exit};
 
 fn wheel(name: &str, version: &str) -> BuiltFile {
@@ -179,24 +180,61 @@ fn a_uv_lock_gives_what_uv_installs() {
     assert!(installed(&env).contains("docs-y==1.0") && !installed(&env).contains("tool-x==1.0"));
 }
 
-/// The project of a lock has no hash; what it requires has.
+/// The project of a `uv.lock` is an editable where it lies, or left out.
 #[test]
-fn the_project_itself_is_left_out_on_request() {
+fn the_project_itself_is_an_editable_or_left_out() {
     let env = env();
     let base = wheel("base", "1.0");
     let server = serve(&env, &[&base]);
     let (url, sha256) = (server.file_url(&base.file_name), base.sha256());
-    env.write("uv.lock", format!(
+    let lock = format!(
         "version = 1\nrevision = 3\nrequires-python = \">=3.8\"\n\n[[package]]\nname = \"base\"\nversion = \"1.0\"\n\
          source = {{ registry = \"https://index.example/simple\" }}\n\
          wheels = [{{ url = \"{url}\", hash = \"sha256:{sha256}\" }}]\n\n\
          [[package]]\nname = \"proj\"\nversion = \"0.1\"\nsource = {{ editable = \".\" }}\n\
          dependencies = [{{ name = \"base\" }}]\n"
-    ));
+    );
+    env.write("uv.lock", &lock);
     let refused = realize(&env, "uv.lock", &[]).fails_with(exit::LOCK_REFUSED).explains();
-    refused.says("uv.lock:12").says("`proj` is the project itself").says("--no-project");
+    refused.says("uv.lock:12").says("is a folder without `pyproject.toml` and `setup.py`");
     realize(&env, "uv.lock", &["--no-project"]).success();
     assert_eq!(installed(&env), names(&["base==1.0"]));
+    write_project(&env, &env.project().join("checkout"), &SdistBuilder::simple("proj", "0.1"));
+    env.write("checkout/uv.lock", &lock);
+    realize(&env, "checkout/uv.lock", &[]).success();
+    assert_eq!(installed(&env), names(&["base==1.0", "proj==0.1"]));
+    env.write("checkout/src/proj/__init__.py", "__version__ = 'edited'\n");
+    assert_eq!(env.evaluate("import proj", "proj.__version__"), "edited");
+}
+
+/// Commits, folders and editables of a `pylock.toml` and a `Pipfile.lock` are built from where they are.
+#[test]
+fn commits_folders_and_editables_of_locks_are_built() {
+    let env = env();
+    let (repository, commit) = repository(&env, "remote", &SdistBuilder::simple("from-git", "1.0"));
+    for (folder, name) in [("plain", "plain"), ("live", "live")] {
+        write_project(&env, &env.project().join(folder), &SdistBuilder::simple(name, "2.0"));
+    }
+    let git = format!("file://{}", repository.display());
+    env.write(
+        "pylock.toml",
+        format!(
+            "lock-version = '1.0'\ncreated-by = 'x'\n[[packages]]\nname = 'from-git'\n\
+             vcs = {{type = 'git', url = '{git}', commit-id = '{commit}'}}\n\
+             [[packages]]\nname = 'plain'\ndirectory = {{path = './plain'}}\n\
+             [[packages]]\nname = 'live'\ndirectory = {{path = 'live', editable = true}}\n"
+        ),
+    );
+    let expected = names(&["from-git==1.0", "live==2.0", "plain==2.0"]);
+    realize(&env, "pylock.toml", &[]).success();
+    assert_eq!(installed(&env), expected);
+    let entries = format!(
+        "\"from-git\": {{\"git\": \"{git}\", \"ref\": \"{commit}\"}}, \"plain\": {{\"path\": \"./plain\"}}, \
+         \"live\": {{\"path\": \"live\", \"editable\": true}}"
+    );
+    env.write("Pipfile.lock", format!("{{\"_meta\": {{}}, \"default\": {{{entries}}}}}"));
+    realize(&env, "Pipfile.lock", &["--venv", "other"]).success();
+    env.verify_clean();
 }
 
 fn poetry_files(file: &BuiltFile) -> String {
@@ -370,8 +408,8 @@ fn what_a_format_cannot_say_is_refused_with_its_reason() {
         ("pylock.toml", one(&format!("requires-python = '<3'\n{}", file("a-1.0-py3-none-any.whl"))),
             "`a` wants Python <3, this is Python 3.", "--python"),
         ("pylock.toml", one("vcs = {type = 'git', url = 'https://index.example/a.git', commit-id = 'abc'}"),
-            "the commit abc of a git repository", ""),
-        ("pylock.toml", one("directory = {path = './a', editable = true}"), "an editable folder (`./a`)", ""),
+            "names no full commit", ""),
+        ("pylock.toml", one("directory = {path = './a', editable = true}"), "there is no file", ""),
         ("pylock.toml", one(&format!("archive = {{url = 'https://index.example/a.zip', subdirectory = 'x', hashes = {{sha256 = '{hash}'}}}}")),
             "a project in the folder `x` of an archive", ""),
         ("pylock.toml", one(""), "`a` has no wheels, sdist, archive, directory or vcs", ""),
@@ -392,7 +430,7 @@ fn what_a_format_cannot_say_is_refused_with_its_reason() {
         ("Pipfile.lock", "{\n    \"_meta\": {},\n    \"default\": {\n        \"a\": {\n\"version\": \"==1\", \"hashes\": [\"md5:00\"]}}}".to_owned(),
             "Pipfile.lock:4: `a` has no hash that can be used", "pipenv lock"),
         ("Pipfile.lock", "{\"_meta\": {}, \"default\": {\"a\": {\"git\": \"https://index.example/a\", \"ref\": \"abc\"}}}".to_owned(),
-            "the commit abc of a git repository", ""),
+            "names no full commit", ""),
         ("requirements.lock", String::new(), "a requirements file has neither extras nor groups", ""),
     ];
     for (name, text, reason, remedy) in cases {

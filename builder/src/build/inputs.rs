@@ -45,6 +45,31 @@ pub fn build_lock_of(
     Some(locked)
 }
 
+impl Engine {
+    /// The build requirements that the lock fixes for a package.
+    pub(crate) fn build_lock(&self, pin: &Pin) -> Option<Vec<LockedBuildRequirement>> {
+        build_lock_of_pin(self.build_locks(), pin, &self.session.python.interpreter.markers)
+    }
+}
+
+/// The same for a pin. A checkout's version is known only after its build: the one block of its name counts.
+#[must_use]
+pub fn build_lock_of_pin(
+    builds: &[LockedBuild],
+    pin: &Pin,
+    markers: &MarkerVariables,
+) -> Option<Vec<LockedBuildRequirement>> {
+    if let Some(version) = &pin.version {
+        return build_lock_of(builds, (&pin.name, version), markers);
+    }
+    pin.checkout.as_ref().filter(|checkout| checkout.is_named)?;
+    let mut of_name = builds.iter().filter(|build| build.name == pin.name);
+    match (of_name.next(), of_name.next()) {
+        (Some(only), None) => build_lock_of(builds, (&pin.name, &only.version), markers),
+        _ => None,
+    }
+}
+
 /// One locked build requirement.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LockedBuildRequirement {
@@ -84,6 +109,7 @@ impl LockedBuildRequirement {
             hashes: self.hashes.clone(),
             direct: None,
             files: Arc::default(),
+            checkout: None,
             // The lock's --no-binary speaks of what is installed; build requirements come as wheels where they can.
             formats: AllowedFormats { wheels: true, sdists: true },
         }

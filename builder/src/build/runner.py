@@ -11,12 +11,15 @@ knows no hook, is run itself.
 """
 from __future__ import print_function
 
+import base64
+import hashlib
 import importlib
 import json
 import os
 import sys
+import zipfile
 
-OPTIONAL = ("get_requires_for_build_wheel", "prepare_metadata_for_build_wheel")
+OPTIONAL = ("get_requires_for_build_wheel", "get_requires_for_build_editable", "prepare_metadata_for_build_wheel")
 LEGACY = "setuptools.build_meta:__legacy__"
 
 
@@ -106,6 +109,48 @@ def as_native(value):
     return value.encode("utf-8") if hasattr(value, "encode") else value
 
 
+def editable_of(build_wheel, source):
+    """`build_editable` (PEP 660) for a backend that has none: the metadata of its wheel, and a `.pth` file."""
+
+    def build_editable(directory, config_settings=None):
+        whole = os.path.join(directory, build_wheel(directory, config_settings=config_settings))
+        stem = "-".join(os.path.basename(whole).split("-")[:2])
+        with zipfile.ZipFile(whole) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            info = [name for name in names if name.split("/")[0].endswith(".dist-info")]
+            files = dict((name, archive.read(name)) for name in info if name.count("/") == 1)
+        os.remove(whole)
+        tops = set(name.split("/")[0] for name in names if name not in info and ".data/" not in name)
+        # Compiled modules lie under a name of this interpreter, if they lie there at all.
+        tops = [top for top in tops if not top.endswith(".so")]
+        folders = [os.path.join(source, folder) for folder in ("src", "lib", "python", "")]
+        folders = [os.path.normpath(folder) for folder in folders if os.path.isdir(folder)]
+        fitting = [folder for folder in folders if all(os.path.exists(os.path.join(folder, top)) for top in tops)]
+        if not fitting:
+            raise RuntimeError("the build backend has no build_editable, and no folder has all of %s" % sorted(tops))
+        folder = info[0].split("/")[0]
+        wheel = files[folder + "/WHEEL"].decode("utf-8").splitlines()
+        kept = [line for line in wheel if line and line.split(":")[0] not in ("Tag", "Build", "Root-Is-Purelib")]
+        tag = "py2.py3-none-any"
+        lines = kept + ["Root-Is-Purelib: true", "Tag: py2-none-any", "Tag: py3-none-any"]
+        files[folder + "/WHEEL"] = ("\n".join(lines) + "\n").encode("utf-8")
+        files["__editable__.%s.pth" % stem] = (fitting[0] + "\n").encode("utf-8")
+        files.pop(folder + "/RECORD", None)
+        record = []
+        for name in sorted(files):
+            digest = base64.urlsafe_b64encode(hashlib.sha256(files[name]).digest()).decode("ascii").rstrip("=")
+            record.append("%s,sha256=%s,%d" % (name, digest, len(files[name])))
+        record.append(folder + "/RECORD,,")
+        files[folder + "/RECORD"] = ("\n".join(record) + "\n").encode("utf-8")
+        result = "%s-%s.whl" % (stem, tag)
+        with zipfile.ZipFile(os.path.join(directory, result), "w") as archive:
+            for name in sorted(files):
+                archive.writestr(zipfile.ZipInfo(name), files[name])
+        return result
+
+    return build_editable
+
+
 def main(job_path, result_path):
     with open(job_path) as stream:
         job = json.load(stream)
@@ -115,7 +160,10 @@ def main(job_path, result_path):
     sys.path.pop(0)
     sys.argv[:] = [""]
     os.chdir(job["source"])
-    hook = getattr(load_backend(job), job["hook"], None)
+    backend = load_backend(job)
+    hook = getattr(backend, job["hook"], None)
+    if hook is None and job["hook"] == "build_editable":
+        hook = editable_of(backend.build_wheel, job["source"])
     if hook is None:
         if job["hook"] not in OPTIONAL:
             raise AttributeError("the build backend %r has no hook %s" % (job["backend"], job["hook"]))

@@ -10,6 +10,7 @@ use pip_accel_schema::lock_file::LOCK_FILE_BYTES_MAX;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
 use super::read::{INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX};
+use crate::checkout::ParseGitReferenceError;
 use crate::python::marker::MarkerError;
 
 /// A line of a file.
@@ -143,13 +144,22 @@ pub enum ProblemKind {
     Unhashed { entry: String, has_others: bool },
     #[error("`{entry}` has no hash; if the file is the right one, add `--hash=sha256:{digest}`")]
     LocalUnhashed { entry: String, digest: Sha256Digest },
-    #[error("`-e {location}` is editable and can't be locked; build a wheel of it and name that")]
+    #[error("`-e {location}` names no directory or commit; write `-e ./project` or `-e git+https://…@COMMIT#egg=NAME`")]
     Editable { location: String },
-    #[error("`{location}` is under version control and can't be locked by a hash; name an archive of that revision")]
+    #[error(
+        "`{location}` is a repository of another kind than git; name an archive of that revision, or a git repository \
+         that has it"
+    )]
     VersionControl { location: String },
+    #[error("`{location}` can't be used: {source}")]
+    Git { location: String, source: ParseGitReferenceError },
+    #[error("`{location}` names no full commit (40 hexadecimal digits), so what it means may change")]
+    Revision { location: String },
+    #[error("`{entry}` is no file, so no hash can be compared with it; take the hash away")]
+    HashOfCheckout { entry: String },
     #[error("`{location}` is neither http(s) nor a local file")]
     Scheme { location: String },
-    #[error("`{location}` is a folder and can't be locked; build a wheel or an sdist of it and name that")]
+    #[error("`{location}` is a folder without `pyproject.toml` and `setup.py`, so it is no project")]
     Folder { location: String },
     #[error("there is no file `{location}` (looked for at {})", path.display())]
     NoFile { location: String, path: PathBuf },
@@ -196,7 +206,7 @@ pub enum ProblemKind {
 impl ProblemKind {
     /// Whether making the lock anew with hashes cures it.
     const fn is_cured_by_locking(&self) -> bool {
-        matches!(self, Self::Unpinned { .. } | Self::Unhashed { .. })
+        matches!(self, Self::Unpinned { .. } | Self::Unhashed { .. } | Self::Revision { .. })
     }
 }
 

@@ -27,6 +27,7 @@ pub use options::{AllowedFormats, FindLinks, FormatControl, LockOptions, SourceU
 pub use project::Choice;
 pub use read::{Environment, INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX};
 
+use crate::checkout::GitCommit;
 use crate::python::marker::Marker;
 
 /// What a locked requirement points at.
@@ -38,6 +39,35 @@ pub enum LockedTarget {
     Url(SourceUrl),
     /// A wheel or sdist on this machine.
     LocalFile(PathBuf),
+    /// A commit of a repository.
+    Git(GitCommit),
+    /// A project's directory, whose content the lock does not fix.
+    Directory(PathBuf),
+    /// `-e`: a project that is imported from where it is.
+    Editable(EditableTarget),
+}
+
+/// What `-e` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditableTarget {
+    /// The project's directory; for a commit the place that it is cloned to.
+    pub path: PathBuf,
+    /// The commit that has to be there.
+    pub git: Option<GitCommit>,
+}
+
+impl LockedTarget {
+    /// Whether it is no file, so that no hash can say what it is.
+    #[must_use]
+    pub const fn is_checkout(&self) -> bool {
+        matches!(self, Self::Git(_) | Self::Directory(_) | Self::Editable(_))
+    }
+
+    /// Whether its content is what lies on this machine, whatever the lock says.
+    #[must_use]
+    pub const fn is_unfixed(&self) -> bool {
+        matches!(self, Self::Directory(_) | Self::Editable(_))
+    }
 }
 
 /// One requirement: pinned and hashed.
@@ -53,7 +83,7 @@ pub struct LockedRequirement {
     pub extras: Vec<String>,
     /// When it applies.
     pub marker: Option<Marker>,
-    /// SHA-256 of the files that may be used, sorted, at least one.
+    /// SHA-256 of the files that may be used, sorted, at least one; none for checkouts.
     pub hashes: Vec<Sha256Digest>,
     /// The files of the release with their places, where the lock says these; else an index does.
     pub files: Arc<Vec<LockedFile>>,
@@ -92,7 +122,9 @@ impl LockedRequirement {
             (Some(name), _) => name.to_string(),
             (None, LockedTarget::Pin(version)) => version.to_string(),
             (None, LockedTarget::Url(url)) => url.to_string(),
-            (None, LockedTarget::LocalFile(path)) => path.display().to_string(),
+            (None, LockedTarget::LocalFile(path) | LockedTarget::Directory(path)) => path.display().to_string(),
+            (None, LockedTarget::Git(commit)) => commit.identity(),
+            (None, LockedTarget::Editable(editable)) => editable.path.display().to_string(),
         }
     }
 
@@ -105,6 +137,13 @@ impl LockedRequirement {
             LockedTarget::Url(url) => encoder.text("url").text(&location::file_name_of(url.expose())),
             LockedTarget::LocalFile(path) => {
                 encoder.text("file").bytes(path.file_name().unwrap_or_default().as_encoded_bytes())
+            }
+            LockedTarget::Git(commit) => encoder.text("git").text(&commit.identity()),
+            // What is there is looked at later, and part of the request.
+            LockedTarget::Directory(path) => encoder.text("directory").bytes(path.as_os_str().as_encoded_bytes()),
+            LockedTarget::Editable(editable) => {
+                encoder.text("editable").bytes(editable.path.as_os_str().as_encoded_bytes());
+                encoder.optional_text(editable.git.as_ref().map(GitCommit::identity).as_deref())
             }
         };
         encoder.texts(self.extras.iter());
@@ -124,7 +163,15 @@ impl fmt::Display for LockedRequirement {
             (None, LockedTarget::Pin(version)) => write!(formatter, "=={version}"),
             (Some(name), LockedTarget::Url(url)) => write!(formatter, "{name} @ {url}"),
             (None, LockedTarget::Url(url)) => write!(formatter, "{url}"),
-            (_, LockedTarget::LocalFile(path)) => write!(formatter, "{}", path.display()),
+            (Some(name), LockedTarget::Git(commit)) => write!(formatter, "{name} @ {commit}"),
+            (None, LockedTarget::Git(commit)) => write!(formatter, "{commit}"),
+            (_, LockedTarget::LocalFile(path) | LockedTarget::Directory(path)) => {
+                write!(formatter, "{}", path.display())
+            }
+            (_, LockedTarget::Editable(editable)) => match &editable.git {
+                Some(commit) => write!(formatter, "-e {commit}"),
+                None => write!(formatter, "-e {}", editable.path.display()),
+            },
         }
     }
 }
@@ -176,7 +223,8 @@ pub struct LoadedLock {
     /// Over all that decides what an environment holds: requirements, formats, builds. Not over the order, the place of
     /// the files, indexes or credentials.
     pub digest: ValueDigest,
-    /// As [`content_digest`], where that decides all: the lock includes no other file and names no variable.
+    /// As [`content_digest`], where that decides all: the lock includes no other file and names no variable, and no
+    /// directory or editable, whose content it does not fix.
     pub content: Option<ValueDigest>,
     /// Sentences about what was passed over.
     pub warnings: Vec<String>,
@@ -229,7 +277,7 @@ fn load_requirements(path: &Path, bytes: Vec<u8>, environment: &Environment<'_>)
     }
     let digest = digest(&requirements, &raw.options, &build_locks);
     let content = match raw.contents.as_slice() {
-        [only] if !raw.names_variables => Some(*only),
+        [only] if !raw.names_variables && !requirements.iter().any(|locked| locked.target.is_unfixed()) => Some(*only),
         _ => None,
     };
     Ok(LoadedLock {

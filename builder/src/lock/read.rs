@@ -108,7 +108,9 @@ impl Reader<'_> {
         match item {
             LockItem::Requirement(mut requirement) => {
                 let span = span(requirement.line);
-                if let RequirementTarget::Direct { location, .. } = &mut requirement.target {
+                if let RequirementTarget::Direct { location, .. } | RequirementTarget::Editable { location } =
+                    &mut requirement.target
+                {
                     *location = self.expand(location);
                 }
                 let list = if as_constraints { &mut self.lock.constraints } else { &mut self.lock.requirements };

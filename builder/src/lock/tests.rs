@@ -78,9 +78,9 @@ fn everything_that_is_not_locked_is_refused_at_once() {
         "  r.lock:3: `bare` is not pinned to one version",
         "  r.lock:4: `pinned==1` has no hash",
         "  r.lock:5: `other==1` has no hash that can be used; pip-accel needs sha256",
-        "  r.lock:6: `-e ./src` is editable and can't be locked; build a wheel of it and name that",
-        "  r.lock:7: `git+https://****@h/r.git@main` is under version control and can't be locked by a hash; \
-         name an archive of that revision",
+        "  r.lock:6: there is no file `./src` (looked for at ./src)",
+        "  r.lock:7: `git+https://****@h/r.git@main` names no full commit (40 hexadecimal digits), \
+         so what it means may change",
         "  r.lock:8: `u @ https://****@h/u-1.zip` has no hash",
         "  r.lock:9: there is no file `./none.whl` (looked for at ./none.whl)",
         "  r.lock:10: `ftp://h/x.whl` is neither http(s) nor a local file",
@@ -118,7 +118,7 @@ fn local_files_need_a_hash_and_are_told_theirs() {
         assert_eq!(requirement.version.as_ref().map(PackageVersion::as_str), Some("1.0"), "{line}");
     }
     let files = Files::new(&[("r.lock", "./dir\n"), (name, "")]);
-    assert!(files.refusal().contains("is a folder"));
+    assert!(files.refusal().contains("is a folder without"));
 }
 
 #[test]

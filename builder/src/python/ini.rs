@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 /// Section → key → value. Keys are in lower case, lines of one value are joined by line feeds.
-pub(super) type Sections = BTreeMap<String, BTreeMap<String, String>>;
+pub(crate) type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Reads an INI file. `[DEFAULT]` counts in each other section; a key twice means its last value.
 ///
 /// # Errors
 /// The line, from 1, and what is wrong with it.
-pub(super) fn parse_ini(text: &str) -> Result<Sections, (usize, &'static str)> {
+pub(crate) fn parse_ini(text: &str) -> Result<Sections, (usize, &'static str)> {
     let mut sections = Sections::new();
     let mut section: Option<String> = None;
     let mut key: Option<(String, usize)> = None;

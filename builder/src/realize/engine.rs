@@ -22,7 +22,6 @@ use super::publisher::Publisher;
 use super::room::Room;
 use super::schedule::{Place, Places};
 use super::unfinished::{Unfinished, source_name};
-use crate::build::{LockedBuildRequirement, build_lock_of};
 use crate::cancel::CancelToken;
 use crate::event::Event;
 use crate::index::{IndexClient, PublishedFile, sha256_of_file};
@@ -164,12 +163,6 @@ impl Engine {
 
     pub(crate) fn build_locks(&self) -> &[LockedBuild] {
         &self.build_locks
-    }
-
-    /// The build requirements that the lock fixes for a package.
-    pub(crate) fn build_lock(&self, pin: &Pin) -> Option<Vec<LockedBuildRequirement>> {
-        let markers = &self.session.python.interpreter.markers;
-        build_lock_of(&self.build_locks, (&pin.name, pin.version.as_ref()?), markers)
     }
 
     /// Records that `parent` waits for `child`, which is wanted for `pin`, unless all would wait for each other.
@@ -413,6 +406,9 @@ impl Engine {
         selection: &Selection,
         published: Option<PublishedFile>,
     ) -> Result<NewObject, ObtainError> {
+        if let Some(checkout) = &pin.checkout {
+            return self.pack_checkout(pin, checkout, selection).await;
+        }
         let file = match published {
             Some(file) => file,
             None => self.published_file(pin, selection).await?,

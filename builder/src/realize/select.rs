@@ -14,7 +14,7 @@ use crate::index::{self, ChoiceRequest, DownloadError, FileOrigin, PublishedFile
 use crate::session::Session;
 
 /// Namespace of the remembered selections.
-pub(super) const MEMO: &str = "selection/1";
+pub(crate) const MEMO: &str = "selection/1";
 
 /// The selection that was remembered for a pin.
 ///
@@ -33,6 +33,9 @@ impl Engine {
         pin: &Pin,
         key: &PinKey,
     ) -> Result<(Selection, Option<PublishedFile>), ObtainError> {
+        if let Some(checkout) = &pin.checkout {
+            return Ok((self.select_checkout(pin, key, checkout).await?, None));
+        }
         // Without hashes an index may answer differently each time; only offline the last answer has to do.
         let may_remember = !pin.hashes.is_empty();
         if (may_remember || self.session.options.offline)

@@ -277,6 +277,7 @@ async fn program(engine: &Arc<Engine>) -> Result<PathBuf, ObtainError> {
         hashes: pinned_hashes(),
         direct: None,
         files: Arc::default(),
+        checkout: None,
         formats: AllowedFormats { wheels: true, sdists: false },
     };
     let obtained = engine.tree(&pin, None).await?;

@@ -59,10 +59,16 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         print_build_lock(context, &unlocked_builds(&opened.session, &lock)?);
         return Ok(Exit::Done);
     }
+    let unfixed: Vec<String> =
+        lock.requirements.iter().filter(|locked| locked.target.is_unfixed()).map(ToString::to_string).collect();
     let report = in_rounds(context, (&opened, policy), || realize::realize(&opened.session, &lock, &request))?;
     // What is built once is not built again, and then there is no reason to speak of it every time.
     let unlocked = if report.built > 0 { unlocked_builds(&opened.session, &lock)?.resolved } else { Vec::new() };
     show(context, (&report, &unlocked), &request, started);
+    if !unfixed.is_empty() && !report.unchanged {
+        let content = "is what lies there now; the lock does not fix it";
+        context.ui.note(&format!("the content of {} {content}", unfixed.join(", ")));
+    }
     if !unlocked.is_empty() {
         let (count, lock) = (unlocked.len(), args.lock.display());
         let noun = if count == 1 { "build has requirements" } else { "builds have requirements" };

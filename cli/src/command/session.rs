@@ -177,6 +177,10 @@ fn options(
         uv: settings.text("uv").map(|name| named_program(host, name).unwrap_or_else(|| name.into())),
         resolver_paths: certificates.map(|(_, path)| PathBuf::from(path)).collect(),
         resolver_variables,
+        git_variables: ["SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "XDG_CONFIG_HOME"]
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), host.variable(name)?)))
+            .collect(),
         home: host.home(),
         search_path: host.variable("PATH").unwrap_or_default(),
         explain: ExplainOptions {

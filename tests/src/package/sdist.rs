@@ -193,9 +193,8 @@ impl SdistBuilder {
     #[must_use]
     pub fn build(&self) -> BuiltFile {
         let stem = format!("{}-{}", escaped(&self.name), self.version);
-        let mut files = self.files.clone();
+        let mut files = self.checkout();
         files.push(("PKG-INFO".to_owned(), self.pkg_info().into_bytes()));
-        files.extend(self.backend_files());
         files.sort();
         let bytes = match self.format {
             SdistFormat::Zip => {
@@ -210,6 +209,15 @@ impl SdistBuilder {
         };
         let file_name = format!("{stem}{}", self.format.suffix());
         BuiltFile { name: self.name.clone(), version: self.version.clone(), file_name, bytes }
+    }
+
+    /// The project's files as its repository has them: no archive, and no `PKG-INFO`.
+    #[must_use]
+    pub fn checkout(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files = self.files.clone();
+        files.extend(self.backend_files());
+        files.sort();
+        files
     }
 
     fn pkg_info(&self) -> String {

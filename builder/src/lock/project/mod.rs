@@ -92,6 +92,7 @@ pub(super) fn load(
     encoder.bytes(content.as_bytes()).texts(choice.texts().iter());
     let requirements: Vec<LockedRequirement> =
         project.nodes.iter().filter_map(|node| node.locked.as_ref().ok().cloned().flatten()).collect();
+    let is_unfixed = requirements.iter().any(|locked| locked.target.is_unfixed());
     let is_named = LockFormat::of_name(&path.file_name().unwrap_or_default().to_string_lossy()).is_some();
     Ok(LoadedLock {
         requirements,
@@ -100,7 +101,7 @@ pub(super) fn load(
         unset_variables: unset_variables.into_iter().collect(),
         files,
         digest: ValueDigest::from_bytes(encoder.finish()),
-        content: (is_named && !names_variables).then_some(content),
+        content: (is_named && !names_variables && !is_unfixed).then_some(content),
         warnings: lock.warnings,
         choice: choice.label(),
         constraints: Vec::new(),

@@ -9,8 +9,11 @@ use pip_accel_schema::project_lock::{LockFormat, Origin, Place, ProjectFile, Pro
 use pip_accel_schema::requirement::{excerpt, has_scheme};
 
 use crate::index::DistributionFile;
+use crate::lock::check::git;
 use crate::lock::location::{Location, describe_file};
-use crate::lock::{FilePlace, LockedFile, LockedRequirement, LockedTarget, ProblemKind, SourceUrl, Span};
+use crate::lock::{
+    EditableTarget, FilePlace, LockedFile, LockedRequirement, LockedTarget, ProblemKind, SourceUrl, Span,
+};
 use crate::python::version::satisfies_pin;
 
 /// Where a lock stands and what it is.
@@ -37,23 +40,26 @@ pub(super) fn locked(
             return Err(refusal(name, what, "build a wheel of it and lock that"));
         }
         Origin::Archive { file, subdirectory: None } => archive(package, file, place)?,
-        Origin::VersionControl { kind, place, commit, .. } => {
-            let (Place::Url(text) | Place::Path(text)) = place;
-            let commit = commit.as_deref().map_or_else(String::new, |commit| format!(" {}", excerpt(commit)));
-            let what = format!("the commit{commit} of a {} repository ({})", excerpt(kind), excerpt(text));
+        Origin::VersionControl { kind, .. } if kind != "git" => {
+            let what = format!("a commit of a repository of the kind `{}`", excerpt(kind));
             return Err(refusal(name, what, "build a wheel of that commit and lock that"));
         }
-        Origin::Directory { .. } if package.is_project => {
-            let what = "the project itself, which has no hash".to_owned();
-            return Err(refusal(name, what, "leave it out with --no-project, or build a wheel of it and lock that"));
+        Origin::VersionControl { place: listed, commit, subdirectory, .. } => {
+            let commit = (commit.as_deref(), subdirectory.as_deref());
+            let target = LockedTarget::Git(git(&git_url(listed, commit, place.folder))?);
+            (package.version.clone(), target, Vec::new(), Vec::new())
         }
-        Origin::Directory { path, editable, .. } => {
-            let kind = if *editable { "an editable folder" } else { "a folder" };
-            let what = format!("{kind} (`{}`), which has no hash", excerpt(path));
-            return Err(refusal(name, what, "build a wheel of it and lock that"));
+        Origin::Directory { path, editable, subdirectory } => {
+            let target = directory(path, subdirectory.as_deref(), place.folder)?;
+            let target = match editable {
+                true => LockedTarget::Editable(EditableTarget { path: target, git: None }),
+                false => LockedTarget::Directory(target),
+            };
+            // What the lock knows of its version may be of another day.
+            (None, target, Vec::new(), Vec::new())
         }
     };
-    if hashes.is_empty() {
+    if hashes.is_empty() && !target.is_checkout() {
         return Err(ProblemKind::NoUsableHash { name: name.clone(), format: place.format.usual_name() });
     }
     Ok(Some(LockedRequirement {
@@ -66,6 +72,36 @@ pub(super) fn locked(
         files: Arc::new(files),
         span: span.clone(),
     }))
+}
+
+/// The commit as a requirement names it: `git+https://host/x.git@COMMIT#subdirectory=y`.
+fn git_url(listed: &Place, (commit, subdirectory): (Option<&str>, Option<&str>), folder: &Path) -> String {
+    let (Place::Url(text) | Place::Path(text)) = listed;
+    let url = match text.split_once(':') {
+        Some(_) if has_scheme(text) => text.strip_prefix("git+").unwrap_or(text).to_owned(),
+        // `git@host:owner/x.git`, as ssh writes it.
+        Some((host, path)) if !host.contains('/') && !path.starts_with('/') => format!("ssh://{host}/{path}"),
+        _ => url::Url::from_file_path(absolute(folder, text)).map_or_else(|()| text.clone(), String::from),
+    };
+    let commit = commit.map_or_else(String::new, |commit| format!("@{commit}"));
+    let folder = subdirectory.map_or_else(String::new, |folder| format!("#subdirectory={folder}"));
+    format!("git+{url}{commit}{folder}")
+}
+
+/// A project's folder, which has to be one.
+fn directory(path: &str, subdirectory: Option<&str>, folder: &Path) -> Result<PathBuf, ProblemKind> {
+    let path = absolute(folder, path);
+    let path = subdirectory.map_or_else(|| path.clone(), |subdirectory| path.join(subdirectory));
+    // `.` at the end is the folder before it.
+    let path: PathBuf = path.components().collect();
+    let location = excerpt(&path.to_string_lossy());
+    if !path.is_dir() {
+        return Err(ProblemKind::NoFile { location, path });
+    }
+    if !["pyproject.toml", "setup.py"].iter().any(|file| path.join(file).is_file()) {
+        return Err(ProblemKind::Folder { location });
+    }
+    Ok(path)
 }
 
 fn refusal(name: &PackageName, what: String, remedy: &'static str) -> ProblemKind {
