@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod environment;
 pub mod event;
 pub mod index;
+pub mod install;
 pub mod lock;
 pub mod python;
 pub mod realize;

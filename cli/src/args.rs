@@ -3,6 +3,8 @@
 mod bundle;
 pub mod generations;
 pub mod inspect;
+pub mod install;
+mod lock;
 pub mod roots;
 pub mod system_packages;
 
@@ -13,7 +15,10 @@ use pip_accel_builder::lock::Choice;
 
 pub use bundle::{BundleArgs, UnbundleArgs};
 use generations::{DiffArgs, GenerationsArgs, RollbackArgs};
+pub use lock::{LockArgs, LockFormat};
+
 use inspect::{DuArgs, GraphArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
+use install::InstallArgs;
 use roots::RootsArgs;
 use system_packages::{DiagnoseArgs, IndexArgs, SystemPackagesArg};
 
@@ -23,6 +28,10 @@ use system_packages::{DiagnoseArgs, IndexArgs, SystemPackagesArg};
 /// and virtualenvs are made by linking store paths.
 #[derive(Debug, Parser)]
 #[command(name = "pip-accel", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Every other command of pip (list, uninstall, freeze, download, wheel, ...) is passed on to the pip of the \
+target; `pip-accel pip COMMAND` means pip in any case."
+)]
 pub struct Cli {
     /// Options of every command
     #[command(flatten)]
@@ -32,8 +41,17 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// What stands for the words of a command that clap does not read.
+    #[must_use]
+    pub fn bare() -> Self {
+        let global = GlobalArgs::default();
+        Self { global, command: Command::Install(InstallArgs { arguments: Vec::new() }) }
+    }
+}
+
 /// Options of every command
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct GlobalArgs {
     /// Directory of the store
     #[arg(long, global = true, value_name = "DIR")]
@@ -50,6 +68,12 @@ pub struct GlobalArgs {
     /// Configuration file to read instead of the usual ones
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// `install --no-color`; elsewhere `NO_COLOR` says it
+    #[arg(skip)]
+    pub no_color: bool,
+    /// `install --progress-bar on|off`
+    #[arg(skip)]
+    pub progress: Option<bool>,
 }
 
 /// What to do
@@ -57,6 +81,10 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Make exactly the environment that a lock describes
     Realize(RealizeArgs),
+    /// Install packages with pip's arguments; every other command of pip is passed on to pip
+    Install(InstallArgs),
+    /// Lock a project: choose versions, and write them with their hashes
+    Lock(LockArgs),
     /// Fill the store with what a lock needs, so that `realize --offline` works
     Fetch(FetchArgs),
     /// Build one package and keep it in the store

@@ -4,7 +4,9 @@ mod bundle;
 mod checkout;
 mod disk;
 mod inspect;
+mod install;
 mod lower;
+mod project;
 mod system_packages;
 
 use std::error::Error;
@@ -192,6 +194,17 @@ fn store_failure(error: &StoreError) -> Failure {
 
 impl From<GcError> for Failure {
     fn from(error: GcError) -> Self {
+        match error {
+            GcError::Incomplete { .. } => {
+                return Self::new(Exit::StoreDamaged, sentence(&error)).hint(
+                    "nothing is deleted before all of it is registered or moved away: pip-accel verify --repair",
+                );
+            }
+            GcError::Store(StoreError::DatabaseDamaged { .. }) => {
+                return Self::new(Exit::StoreDamaged, sentence(&error)).hint(REBUILD);
+            }
+            _ => {}
+        }
         Self::new(Exit::Error, sentence(&error))
             .hint("nothing that is in use was deleted; look at the roots (pip-accel roots) and repeat the command")
     }
@@ -258,7 +271,7 @@ fn refused(problems: &[LockProblem]) -> Failure {
         }
         Some(format) => format!("write it anew: {}", format.lock_command()),
         None if problems.iter().any(needs_locking) => {
-            "lock it: uv pip compile --generate-hashes requirements.in -o requirements.lock".to_owned()
+            "lock it: pip-accel lock requirements.in -o requirements.lock".to_owned()
         }
         None => "mend the line, or write the lock anew with the tool that made it".to_owned(),
     };
@@ -456,7 +469,7 @@ fn choice_hint(error: &ChoiceError) -> &'static str {
         }
         ChoiceError::HashNotInLock { .. } => {
             "do not install it; if the release was changed on purpose, lock it anew: \
-             uv pip compile --generate-hashes requirements.in -o requirements.lock"
+             pip-accel lock requirements.in -o requirements.lock --upgrade"
         }
         _ => "lock for this interpreter and platform, or name another one with --python",
     }
@@ -476,7 +489,7 @@ fn obtain(error: &ObtainError) -> Failure {
         ObtainError::Choice { source, .. } => Failure::new(Exit::LockRefused, text).hint(choice_hint(source)),
         ObtainError::FileName { .. } => Failure::new(Exit::Error, text).hint("use another index: --index-url"),
         ObtainError::Unhashed { .. } => Failure::new(Exit::LockRefused, text)
-            .hint("lock with hashes: uv pip compile --generate-hashes requirements.in -o requirements.lock"),
+            .hint("lock with hashes: pip-accel lock requirements.in -o requirements.lock"),
         ObtainError::Download { source, .. } => download(source, text),
         ObtainError::Checkout { source, .. } => checkout(source, text),
         ObtainError::Offline { .. } | ObtainError::OfflineResolution { .. } => Failure::new(Exit::Offline, text)

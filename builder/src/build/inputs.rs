@@ -15,7 +15,7 @@ use crate::lock::LockedBuild;
 use crate::python::requirement::is_same;
 use crate::python::sdist::{DEFAULT_BUILD_REQUIRES, LEGACY_BACKEND, UnpackedSdist};
 use crate::realize::course::Course;
-use crate::realize::engine::{Engine, store_error};
+use crate::realize::engine::{Engine, Purpose, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::{Pin, PinKey, Selection};
 use crate::resolve::{ResolveRequest, resolve_build_requirements};
@@ -158,6 +158,9 @@ fn fixed(
 ) -> Result<Option<Vec<LockedBuildRequirement>>, ObtainError> {
     if let Some(locked) = engine.build_lock(pin) {
         return Ok(Some(locked));
+    }
+    if engine.purpose == Purpose::FetchAnew {
+        return Ok(None);
     }
     remembered_requirements(&engine.session, selection).map_err(store_error(pin))
 }

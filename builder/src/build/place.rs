@@ -378,6 +378,7 @@ impl<'a> BuildPlace<'a> {
             request_digest: ValueDigest::from_bytes([0; 32]),
             store_root: session.store.root(),
             keep_foreign: false,
+            take_over: None,
             replace: Replace::Ours,
             scripts_prefix: Some(seen_as),
             link_farm: None,

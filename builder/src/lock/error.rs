@@ -220,11 +220,7 @@ fn describe(problems: &[LockProblem]) -> String {
         lines.push(format!("  … and {} more", problems.len() - PROBLEMS_SHOWN_MAX));
     }
     if problems.iter().any(|problem| problem.kind.is_cured_by_locking()) {
-        lines.push(
-            "lock it with `uv pip compile --generate-hashes requirements.in -o requirements.lock` \
-             or `pip-compile --generate-hashes requirements.in -o requirements.lock`"
-                .to_owned(),
-        );
+        lines.push("lock it with `pip-accel lock requirements.in -o requirements.lock`".to_owned());
     }
     lines.join("\n")
 }

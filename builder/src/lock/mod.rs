@@ -23,9 +23,11 @@ use pip_accel_schema::project_lock::LockFormat;
 use pip_accel_schema::requirement::excerpt;
 
 pub use error::{IncludeProblem, LockError, LockProblem, ProblemKind, Span};
+pub(crate) use location::{Location, describe_file, file_name_of, without_fragment};
 pub use options::{AllowedFormats, FindLinks, FormatControl, LockOptions, SourceUrl};
 pub use project::Choice;
 pub use read::{Environment, INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX};
+pub(crate) use read::{decode, expand_variables, read_bytes};
 
 use crate::checkout::GitCommit;
 use crate::python::marker::Marker;
@@ -261,7 +263,10 @@ pub fn load(path: &Path, choice: &Choice, environment: &Environment<'_>) -> Resu
 }
 
 fn load_requirements(path: &Path, bytes: Vec<u8>, environment: &Environment<'_>) -> Result<LoadedLock, LockError> {
-    let raw = read::read_lock(path, bytes, environment)?;
+    checked(read::read_lock(path, bytes, environment)?)
+}
+
+fn checked(raw: read::RawLock) -> Result<LoadedLock, LockError> {
     let mut problems = Vec::new();
     let requirements = check::lock_all(raw.requirements, &mut problems);
     let requirements = check::merge(requirements, true, &mut problems);
@@ -293,6 +298,14 @@ fn load_requirements(path: &Path, bytes: Vec<u8>, environment: &Environment<'_>)
         constraints,
         project: None,
     })
+}
+
+/// Reads `text` as if it were the lock at `path`, without variables.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_text(path: &Path, text: &str) -> Result<LoadedLock, LockError> {
+    checked(read::read_text(path, text)?)
 }
 
 /// The digest of the bytes of the lock at `path` and of the `pyproject.toml` that is read with it, whatever they mean.
@@ -332,7 +345,8 @@ impl LoadedLock {
     }
 }
 
-fn lock_builds(builds: Vec<(BuildLock, Span)>, problems: &mut Vec<LockProblem>) -> Vec<LockedBuild> {
+/// Locked builds of the blocks of one lock, each once.
+pub(crate) fn lock_builds(builds: Vec<(BuildLock, Span)>, problems: &mut Vec<LockProblem>) -> Vec<LockedBuild> {
     let mut locked: Vec<LockedBuild> = Vec::with_capacity(builds.len());
     for (build, span) in builds {
         let file = Arc::clone(&span.file);

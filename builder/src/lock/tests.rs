@@ -86,8 +86,7 @@ fn everything_that_is_not_locked_is_refused_at_once() {
         "  r.lock:10: `ftp://h/x.whl` is neither http(s) nor a local file",
         "  r.lock:11: `nonsense` is not an environment marker: there is no variable `nonsense`",
         "  r.lock:12: `https://h/what.exe` is not the file name of a wheel or an sdist",
-        "lock it with `uv pip compile --generate-hashes requirements.in -o requirements.lock` \
-         or `pip-compile --generate-hashes requirements.in -o requirements.lock`",
+        "lock it with `pip-accel lock requirements.in -o requirements.lock`",
     ];
     assert_eq!(message.lines().collect::<Vec<_>>(), expected);
 }

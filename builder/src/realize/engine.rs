@@ -19,6 +19,7 @@ use super::permits::Permits;
 use super::pin::{ChosenKind, Pin, PinKey, Selection};
 use super::profile::{Activity, Work};
 use super::publisher::Publisher;
+pub use super::purpose::Purpose;
 use super::room::Room;
 use super::schedule::{Place, Places};
 use super::unfinished::{Unfinished, source_name};
@@ -72,21 +73,12 @@ pub struct Engine {
     cells: Mutex<HashMap<(PinKey, bool), Cell>>,
     pub(super) lacking: Lacking,
     build_locks: Vec<LockedBuild>,
-    purpose: Purpose,
+    pub(crate) purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
     pub(crate) room: Room,
     pub(crate) unfinished: Unfinished,
     /// What the run's time goes to.
     pub(crate) work: Work,
-}
-
-/// Whether sdists are built or only made ready to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Trees of everything.
-    Build,
-    /// Trees of wheels; of sdists the source and the trees of their build requirements.
-    Fetch,
 }
 
 impl std::fmt::Debug for Engine {

@@ -19,17 +19,18 @@ pub mod generations;
 mod interrupt;
 mod keep;
 mod lacking;
-mod link;
+pub(crate) mod link;
 mod permits;
 pub mod pin;
 mod plan;
 pub mod profile;
 mod publisher;
+mod purpose;
 mod room;
 pub(crate) mod schedule;
 mod select;
 mod sink;
-mod turn;
+pub(crate) mod turn;
 mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,7 +62,7 @@ use engine::{Engine, How, Obtained, Purpose};
 use error::{DiskNeed, ObtainError, RealizeError};
 use generations::Step;
 pub use interrupt::{Interruptible, Interrupts};
-use link::{Linker, environment_root, link, replace};
+use link::{Linker, Part, environment_root, link, replace};
 use profile::Phases;
 use turn::Waiter;
 
@@ -78,6 +79,9 @@ pub struct RealizeRequest {
     pub keep_foreign: bool,
     /// Replace a virtualenv that somebody else made.
     pub replace: bool,
+    /// Take the virtualenv over as it is, with all that others installed but these files of replaced distributions
+    /// (relative to its root); goes with `keep_foreign` and `replace`.
+    pub take_over: Option<BTreeSet<String>>,
     /// Link detached packages again: their private copies go.
     pub reattach: bool,
     /// Earlier generations of the environment that are kept.
@@ -180,8 +184,9 @@ pub fn realize(
     check_names(&plan, &obtained)?;
     let linking = Instant::now();
     session.report(Event::Linking { packages: obtained.len() });
-    let direct_urls = plan.packages.iter().map(direct_url).collect::<Vec<_>>();
-    let obtained: Vec<_> = obtained.into_iter().zip(direct_urls).collect();
+    // `requested` as pip and uv do for each line of `-r`: a flat lock does not tell who asked for what.
+    let part = |(tree, package)| Part { tree, direct_url: direct_url(package), requested: true };
+    let obtained: Vec<Part> = obtained.into_iter().zip(&plan.packages).map(part).collect();
     let _place = waiter.take_place()?;
     let mut report = link(&Linker::of(session), request, (digest, Step::Forward), &obtained)?;
     report.phases = Phases {
@@ -268,7 +273,7 @@ fn check_names(plan: &Plan, obtained: &[Obtained]) -> Result<(), RealizeError> {
 }
 
 /// All trees of the plan, in its order.
-fn obtain_all(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {
+pub(crate) fn obtain_all(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {
     let session = &engine.session;
     session.report(Event::Planned { packages: plan.packages.len(), in_store: plan.in_store() });
     let present = |package: &PlannedPackage| package.object.clone().map(|object| Obtained { object, how: How::Store });
@@ -382,7 +387,7 @@ pub(crate) fn environment_python(python: &PythonInstallation) -> EnvironmentPyth
 }
 
 /// The `direct_url.json` (PEP 610) of a package that came from no index.
-fn direct_url(package: &PlannedPackage) -> Option<String> {
+pub(crate) fn direct_url(package: &PlannedPackage) -> Option<String> {
     if let Some(checkout) = &package.pin.checkout {
         return Some(checkout_url(&checkout.place));
     }

@@ -87,6 +87,7 @@ fn request(context: &Context<'_>, args: &RealizeArgs, settings: &Settings) -> Re
         links: settings.package_links()?,
         keep_foreign: args.keep_foreign || settings.flag("keep-foreign"),
         replace: args.replace,
+        take_over: None,
         reattach: args.reattach,
         generations: generations_kept(settings),
         question: None,
@@ -136,7 +137,7 @@ pub(super) fn generations_kept(settings: &Settings) -> usize {
     kept.unwrap_or(GENERATIONS_KEPT)
 }
 
-fn configured_link_mode(settings: &Settings) -> LinkMode {
+pub(super) fn configured_link_mode(settings: &Settings) -> LinkMode {
     match settings.text("link-mode") {
         Some("hardlink") => LinkMode::Hardlink,
         Some("reflink") => LinkMode::Reflink,

@@ -1,6 +1,6 @@
 //! `roots`: what keeps objects alive.
 
-mod list;
+pub(super) mod list;
 
 use std::path::{Path, PathBuf};
 
