@@ -126,6 +126,7 @@ impl Remaker<'_> {
                 extras: Vec::new(),
                 marker: None,
                 hashes: vec![hash],
+                files: Arc::default(),
                 span: span.clone(),
             });
         }
@@ -139,6 +140,7 @@ fn pin(object: &Object, sha256: pip_accel_schema::digest::Sha256Digest, formats:
         version: Some(object.version.clone()),
         hashes: vec![sha256],
         direct: None,
+        files: Arc::default(),
         checkout: None,
         formats,
     }

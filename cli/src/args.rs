@@ -11,6 +11,7 @@ pub mod system_packages;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use pip_accel_builder::lock::Choice;
 
 pub use bundle::{BundleArgs, UnbundleArgs};
 use generations::{DiffArgs, GenerationsArgs, RollbackArgs};
@@ -191,10 +192,48 @@ pub struct SourceArgs {
     pub no_sandbox: bool,
 }
 
+/// What is wanted of a lock that leaves a choice
+#[derive(Debug, Default, Args)]
+pub struct ChoiceArgs {
+    /// Take this extra of the lock's project too
+    #[arg(long, value_name = "EXTRA", value_delimiter = ',')]
+    pub extra: Vec<String>,
+    /// Take all extras
+    #[arg(long)]
+    pub all_extras: bool,
+    /// Take this group of dependencies too
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    pub group: Vec<String>,
+    /// Take no group but those named with --group
+    #[arg(long)]
+    pub no_default_groups: bool,
+    /// Leave out the group `dev`
+    #[arg(long)]
+    pub no_dev: bool,
+    /// Leave out the project itself, take only what it requires
+    #[arg(long)]
+    pub no_project: bool,
+}
+
+impl ChoiceArgs {
+    /// The choice for the reader of locks.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
+        Choice {
+            extras: self.extra.clone(),
+            all_extras: self.all_extras,
+            groups: self.group.clone(),
+            no_default_groups: self.no_default_groups,
+            no_dev: self.no_dev,
+            no_project: self.no_project,
+        }
+    }
+}
+
 /// Arguments of `realize`
 #[derive(Debug, Args)]
 pub struct RealizeArgs {
-    /// The lock: a requirements file with pins and hashes
+    /// The lock: a requirements file with pins and hashes, `pylock.toml`, `uv.lock`, `poetry.lock` or `Pipfile.lock`
     #[arg(value_name = "LOCK")]
     pub lock: PathBuf,
     /// Where the environment goes
@@ -225,6 +264,9 @@ pub struct RealizeArgs {
     /// What to do when a build lacks packages of the system
     #[arg(long, value_enum, value_name = "POLICY")]
     pub system_packages: Option<SystemPackagesArg>,
+    /// What is wanted of the lock
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Where files come from
     #[command(flatten)]
     pub source: SourceArgs,
@@ -239,6 +281,9 @@ pub struct FetchArgs {
     /// What to do when a build lacks packages of the system
     #[arg(long, value_enum, value_name = "POLICY")]
     pub system_packages: Option<SystemPackagesArg>,
+    /// What is wanted of the lock
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Where files come from
     #[command(flatten)]
     pub source: SourceArgs,

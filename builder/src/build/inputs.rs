@@ -13,7 +13,7 @@ use super::as_of::AsOf;
 use crate::lock::AllowedFormats;
 use crate::lock::LockedBuild;
 use crate::python::requirement::is_same;
-use crate::python::sdist::UnpackedSdist;
+use crate::python::sdist::{DEFAULT_BUILD_REQUIRES, LEGACY_BACKEND, UnpackedSdist};
 use crate::realize::course::Course;
 use crate::realize::engine::{Engine, Purpose, store_error};
 use crate::realize::error::ObtainError;
@@ -108,6 +108,7 @@ impl LockedBuildRequirement {
             version: Some(self.version.clone()),
             hashes: self.hashes.clone(),
             direct: None,
+            files: Arc::default(),
             checkout: None,
             // The lock's --no-binary speaks of what is installed; build requirements come as wheels where they can.
             formats: AllowedFormats { wheels: true, sdists: true },
@@ -135,8 +136,19 @@ pub(super) async fn fixed_or_static(
     {
         return Ok((trees(engine, (pin, selection), locked).await?, true));
     }
-    let locked = resolve(engine, pin, &sdist.build_system.requires, as_of).await?;
+    let locked = resolve(engine, pin, &stated(engine, sdist, as_of), as_of).await?;
     Ok((trees(engine, (pin, selection), locked).await?, false))
+}
+
+/// What the project says it needs. One that says nothing needs setuptools; which knows the hooks since 40.8, and where
+/// that may be too new, of an earlier day or for Python 2, the runner does without these.
+fn stated(engine: &Engine, sdist: &UnpackedSdist, as_of: Option<&AsOf>) -> Vec<String> {
+    let system = &sdist.build_system;
+    let is_silent = system.backend == LEGACY_BACKEND && system.requires == DEFAULT_BUILD_REQUIRES;
+    if is_silent && (as_of.is_some() || engine.session.python.interpreter.version.major < 3) {
+        return vec!["setuptools".to_owned()];
+    }
+    system.requires.clone()
 }
 
 fn fixed(
@@ -173,7 +185,7 @@ pub(super) async fn with_more(
     if more.is_empty() {
         return Ok(have);
     }
-    let mut requirements = sdist.build_system.requires.clone();
+    let mut requirements = stated(engine, sdist, as_of);
     requirements.extend(more);
     let locked = resolve(engine, pin, &requirements, as_of).await?;
     trees(engine, (pin, selection), locked).await

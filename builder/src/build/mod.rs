@@ -54,7 +54,7 @@ pub use why_rebuild::{WhyRebuild, WhyRebuildError, why_rebuild};
 
 use crate::event::Event;
 use crate::index::PublishedFile;
-use crate::python::interpreter::supports_builds;
+use crate::python::interpreter::supports_environments;
 use crate::python::requirement::satisfies_pin;
 use crate::python::sdist::{UnpackedSdist, unpack_sdist};
 use crate::python::wheel::{ForeignPaths, PathSet};
@@ -84,7 +84,7 @@ pub(crate) async fn obtain_built(
     if let Some(object) = built_before(engine, pin, selection)? {
         return Ok(Obtained { object, how: How::Store });
     }
-    supports_builds(&engine.session.python.interpreter)
+    supports_environments(&engine.session.python.interpreter)
         .map_err(|source| ObtainError::Unsupported { pin: pin.to_string(), source: Arc::new(source) })?;
     let source = match pin.editable() {
         // Nothing of it is kept: what is built only says where it is.

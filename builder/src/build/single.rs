@@ -80,6 +80,7 @@ fn file_pin(path: &Path, formats: AllowedFormats) -> Result<Pin, BuildTargetErro
         version: Some(version),
         hashes: vec![hash],
         direct: Some(DirectFile { url: SafeUrl::from(url), file_name }),
+        files: Arc::default(),
         checkout: None,
         formats,
     })

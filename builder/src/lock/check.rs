@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::interpreter::MarkerVariables;
@@ -64,6 +65,7 @@ fn lock_one(raw: RawRequirement) -> Result<LockedRequirement, ProblemKind> {
         extras: requirement.extras,
         marker,
         hashes: requirement.hashes,
+        files: Arc::default(),
         span,
     };
     if locked.target.is_checkout() {
@@ -114,11 +116,20 @@ fn editable(location: &str, hashes: &[Sha256Digest], span: Span) -> Result<Locke
     };
     let target = LockedTarget::Editable(target);
     let hashes = hashes.to_vec();
-    without_hashes(LockedRequirement { name, version: None, target, extras: requirement.extras, marker, hashes, span })
+    without_hashes(LockedRequirement {
+        name,
+        version: None,
+        target,
+        extras: requirement.extras,
+        marker,
+        hashes,
+        files: Arc::default(),
+        span,
+    })
 }
 
 /// A commit in full; what else a revision may be changes with time.
-fn git(location: &str) -> Result<GitCommit, ProblemKind> {
+pub(super) fn git(location: &str) -> Result<GitCommit, ProblemKind> {
     let shown = || excerpt(location);
     match GitReference::parse(location) {
         Ok(Some(reference)) => reference.commit().ok_or_else(|| ProblemKind::Revision { location: shown() }),

@@ -18,13 +18,16 @@ use crate::python::marker::MarkerError;
 pub struct Span {
     /// The file, as it was named.
     pub file: Arc<Path>,
-    /// The line, from 1.
+    /// The line, from 1; 0 where the whole file is meant.
     pub line: usize,
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}", self.file.display(), self.line)
+        match self.line {
+            0 => write!(formatter, "{}", self.file.display()),
+            line => write!(formatter, "{}:{line}", self.file.display()),
+        }
     }
 }
 
@@ -68,6 +71,28 @@ pub enum LockError {
         span: Span,
         /// Why.
         reason: IncludeProblem,
+    },
+    /// The file's name promises another format than it has.
+    #[error("{} is named like a {named}, but what it holds is a {found}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The format of its name, by its usual file name.
+        named: &'static str,
+        /// The format of its content.
+        found: &'static str,
+    },
+    /// Extras or groups that the lock does not have.
+    #[error("{} has no {kind} `{name}` ({available})", path.display())]
+    NoSuch {
+        /// The file.
+        path: PathBuf,
+        /// `extra` or `group`.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What there is, as the end of a sentence.
+        available: String,
     },
     /// Entries that are not locked, or contradict each other.
     #[error("{}", describe(problems))]
@@ -154,6 +179,26 @@ pub enum ProblemKind {
         "`{location}` is a file or URL, and a `#: build` line takes releases only: `NAME==VERSION --hash=sha256:…`"
     )]
     BuildDirect { location: String },
+    #[error("`{name}` is {what}; {remedy}")]
+    Origin { name: PackageName, what: String, remedy: &'static str },
+    #[error("`{name}` has no hash that can be used in {format}; pip-accel needs sha256")]
+    NoUsableHash { name: PackageName, format: &'static str },
+    #[error("the lock is for Python {requires}, this is Python {python}")]
+    RequiresPython { requires: String, python: String },
+    #[error("`{name}` wants Python {requires}, this is Python {python}")]
+    PackageRequiresPython { name: PackageName, requires: String, python: String },
+    #[error("the lock is for other environments: none of its markers holds here ({markers})")]
+    Environments { markers: String },
+    #[error("the file `{file_name}` is not one of `{name}`{}", version.as_ref().map_or_else(String::new, |version| format!(" {version}")))]
+    FileIdentity { name: PackageName, version: Option<PackageVersion>, file_name: String },
+    #[error("`{dependant}` requires `{name}`, which the lock does not have")]
+    Dangling { dependant: String, name: String },
+    #[error("`{name}` has no version")]
+    NoVersion { name: PackageName },
+    #[error("`{name}` is locked in more than {max} versions")]
+    TooManyForks { name: PackageName, max: usize },
+    #[error("`{text}` is no range of versions of Python")]
+    Range { text: String },
     #[error("the build of {name} {version} is locked differently at {other}")]
     BuildContradiction { name: PackageName, version: PackageVersion, other: Span },
 }

@@ -48,15 +48,16 @@ pub(super) struct RawLock {
 }
 
 /// Reads a lock with all that it includes.
-pub(super) fn read_lock(path: &Path, environment: &Environment<'_>) -> Result<RawLock, LockError> {
-    let mut reader = Reader { environment, lock: RawLock::default(), open: Vec::new() };
+pub(super) fn read_lock(path: &Path, bytes: Vec<u8>, environment: &Environment<'_>) -> Result<RawLock, LockError> {
+    let mut reader = Reader { environment, lock: RawLock::default(), open: Vec::new(), first: Some(bytes) };
     reader.read_file(path, false, None)?;
     Ok(reader.lock)
 }
 
 /// Reads `text` as the lock at `path`, without variables.
 pub(super) fn read_text(path: &Path, text: &str) -> Result<RawLock, LockError> {
-    let mut reader = Reader { environment: &|_| None, lock: RawLock::default(), open: vec![path.to_owned()] };
+    let mut reader =
+        Reader { environment: &|_| None, lock: RawLock::default(), open: vec![path.to_owned()], first: None };
     reader.lock.contents.push(content_digest(text.as_bytes()));
     reader.read_items(path, text, false)?;
     Ok(reader.lock)
@@ -67,11 +68,13 @@ struct Reader<'a> {
     lock: RawLock,
     /// The files that are being read, the outermost first, links resolved.
     open: Vec<PathBuf>,
+    /// The bytes of the lock itself, until they are read: a pipe can be read only once.
+    first: Option<Vec<u8>>,
 }
 
 impl Reader<'_> {
     fn read_file(&mut self, path: &Path, as_constraints: bool, from: Option<&Span>) -> Result<(), LockError> {
-        let text = read_bytes(path).and_then(|bytes| {
+        let text = self.first.take().map_or_else(|| read_bytes(path), Ok).and_then(|bytes| {
             self.lock.contents.push(content_digest(&bytes));
             decode(path, bytes)
         });

@@ -27,7 +27,7 @@ impl Files {
 
     fn load(&self) -> Result<LoadedLock, LockError> {
         let environment = |name: &str| (name == "TOKEN").then(|| "s3cret".to_owned());
-        load(&self.0.path().join("r.lock"), &environment)
+        load(&self.0.path().join("r.lock"), &Choice::default(), &environment)
     }
 
     /// The message with the folder's name left out.
@@ -298,7 +298,7 @@ fn encodings() {
     assert_eq!(load_bytes(b"# x\n# \xe9\n"), Err("r.lock:2 is not UTF-8; save the lock as UTF-8".to_owned()));
     assert!(load_bytes(b"a==1\0").expect_err("NUL").contains("r.lock:1: the control character U+0000"));
     assert!(load_bytes(&[0xff, 0xfe, 0x00, 0xd8]).is_err());
-    let missing = load(Path::new("/does/not/exist"), &|_| None);
+    let missing = load(Path::new("/does/not/exist"), &Choice::default(), &|_| None);
     assert!(matches!(missing, Err(LockError::Read { .. })));
-    assert!(matches!(load(Path::new("/"), &|_| None), Err(LockError::Read { .. })));
+    assert!(matches!(load(Path::new("/"), &Choice::default(), &|_| None), Err(LockError::Read { .. })));
 }

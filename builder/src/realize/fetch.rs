@@ -37,7 +37,8 @@ pub fn fetch(session: &Arc<Session>, lock: &LoadedLock, lock_path: &Path) -> Res
     ids.sort();
     ids.dedup();
     // One root a lock and interpreter: fetching for a second interpreter must not drop the first one's trees.
-    let name = format!("{} for {}", lock_path.display(), session.python.interpreter.label());
+    let label = session.python.interpreter.label();
+    let name = format!("{} for {label}{}", lock_path.display(), lock.choice);
     session.store.put_root(NewRoot { kind: RootKind::Lock, name, location: lock_path.to_owned() }, &ids)?;
     let count = |how| obtained.iter().filter(|tree| tree.how == how).count();
     Ok(FetchReport { packages: obtained.len(), from_store: count(How::Store), fetched: count(How::Fetched) })

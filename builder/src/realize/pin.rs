@@ -1,6 +1,7 @@
 //! One package that is wanted: a name, a version, the hashes that are allowed.
 
 use std::fmt;
+use std::sync::Arc;
 
 use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
@@ -9,7 +10,7 @@ use pip_accel_store::Object;
 use serde::{Deserialize, Serialize};
 
 use crate::checkout::{Checkout, CheckoutPlace, Editable};
-use crate::index::SafeUrl;
+use crate::index::{PublishedFile, SafeUrl};
 use crate::lock::AllowedFormats;
 use crate::python::requirement::satisfies_pin;
 
@@ -33,6 +34,8 @@ pub struct Pin {
     pub hashes: Vec<Sha256Digest>,
     /// The file, when the lock names it.
     pub direct: Option<DirectFile>,
+    /// All files that the lock lists with their places; empty: the index says which there are.
+    pub files: Arc<Vec<PublishedFile>>,
     /// The commit or directory, when the pin means no file of an index.
     pub checkout: Option<Checkout>,
     /// Wheel or sdist.
@@ -45,14 +48,15 @@ impl Pin {
     pub fn key(&self, interpreter: &ValueDigest) -> PinKey {
         let file_name = self.file_key();
         let release = (&self.name, self.version.as_ref());
-        PinKey::of_pin(interpreter, release, (self.formats, file_name.as_deref()), &self.hashes)
+        let key = PinKey::of_pin(interpreter, release, (self.formats, file_name.as_deref()), &self.hashes);
+        if self.files.is_empty() { key } else { key.with_files(&self.files) }
     }
 
     /// A pin of a release that no lock fixes by a hash.
     #[must_use]
     pub fn of_release(name: &PackageName, version: &PackageVersion, formats: AllowedFormats) -> Self {
         let (name, version) = (name.clone(), Some(version.clone()));
-        Self { name, version, hashes: Vec::new(), direct: None, checkout: None, formats }
+        Self { name, version, hashes: Vec::new(), direct: None, files: Arc::default(), checkout: None, formats }
     }
 
     /// The file name that the lock gives, or what stands for it: it is part of the pin's key.
@@ -130,6 +134,16 @@ impl PinKey {
         encoder.number(hashes.len() as u64);
         for hash in hashes {
             encoder.bytes(hash.as_bytes());
+        }
+        Self(encoder.finish())
+    }
+
+    /// What a lock calls the files decides too: the choice that it leads to must not be that of an index.
+    fn with_files(self, files: &[PublishedFile]) -> Self {
+        let mut encoder = Encoder::for_domain("pip-accel/pin-with-files/1");
+        encoder.bytes(&self.0).number(files.len() as u64);
+        for file in files {
+            encoder.text(&file.file_name).bytes(file.sha256.as_ref().map_or(&[], |sha256| sha256.as_bytes()));
         }
         Self(encoder.finish())
     }

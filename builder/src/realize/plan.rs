@@ -1,5 +1,7 @@
 //! What a lock means for one interpreter, and which of it the store has: no network, no thread.
 
+use std::sync::Arc;
+
 use pip_accel_schema::store_path::ObjectId;
 use pip_accel_store::{Object, StoreError};
 
@@ -8,8 +10,8 @@ use super::pin::{ChosenKind, DirectFile, Pin, Selection};
 use super::select::remembered;
 use crate::build::{build_lock_of_pin, realised, remembered_recipe};
 use crate::checkout::{Survey, fixed_selection};
-use crate::index::SafeUrl;
-use crate::lock::{LoadedLock, LockedBuild, LockedRequirement, LockedTarget};
+use crate::index::{FileOrigin, PublishedFile, SafeUrl};
+use crate::lock::{FilePlace, LoadedLock, LockedBuild, LockedFile, LockedRequirement, LockedTarget};
 use crate::session::Session;
 
 /// One package of a plan.
@@ -121,5 +123,28 @@ fn pin_of(session: &Session, requirement: LockedRequirement, survey: &Survey) ->
     };
     let name = name.ok_or_else(|| unusable("does not tell its project; write `NAME @ ` before it"))?;
     let formats = session.options.formats.allowed(&name);
-    Ok(Pin { name, version: requirement.version, hashes, direct, checkout, formats })
+    let files = requirement.files.iter().map(|file| published(file, &unusable)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Pin { name, version: requirement.version, hashes, direct, files: Arc::new(files), checkout, formats })
+}
+
+fn published(
+    file: &LockedFile,
+    unusable: &dyn Fn(&'static str) -> RealizeError,
+) -> Result<PublishedFile, RealizeError> {
+    let url = match &file.place {
+        FilePlace::Url(url) => url::Url::parse(url.expose()).map_err(|_| unusable("has a file at what is no URL"))?,
+        FilePlace::Path(path) => {
+            url::Url::from_file_path(path).map_err(|()| unusable("has a file at no absolute path"))?
+        }
+    };
+    Ok(PublishedFile {
+        file_name: file.file_name.clone(),
+        url: SafeUrl::from(url),
+        sha256: Some(file.sha256),
+        size: file.size,
+        requires_python: None,
+        yanked: None,
+        upload_time: file.upload_time.clone(),
+        origin: FileOrigin::Direct,
+    })
 }

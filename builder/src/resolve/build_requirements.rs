@@ -41,6 +41,7 @@ async fn resolve(
     let ended = match job.attempt(Code::Never).await? {
         Answer::Solved(locked) => return Ok(locked),
         Answer::Failed(ended) if ended.status != NO_SOLUTION => ended,
+        Answer::Failed(ended) if !uv::is_known_to_uv(&engine.session.python.interpreter) => ended,
         Answer::Failed(ended) if job.access.holds_credentials() => {
             return Err(job.failed(ResolveError::NotBuilt { output: ended.output }));
         }
@@ -116,9 +117,8 @@ impl Job<'_> {
             word("--no-header"),
             word("--no-annotate"),
             word("--no-config"),
-            word("--python"),
-            self.engine.session.python.executable.clone().into(),
         ];
+        words.extend(uv::target(&self.engine.session.python));
         if code == Code::Never {
             words.push(word("--no-build"));
         }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pip_accel_schema::digest::Sha256Digest;
+use pip_accel_schema::interpreter::Interpreter;
 use pip_accel_schema::link_plan::SCRIPTS_FOLDER;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
@@ -19,6 +20,7 @@ use super::access::Access;
 use crate::build::{Confinement, ending};
 use crate::index::{FindLinks, IndexSettings};
 use crate::lock::AllowedFormats;
+use crate::python::interpreter::PythonInstallation;
 use crate::realize::engine::Engine;
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
@@ -330,6 +332,25 @@ impl Run<'_> {
     }
 }
 
+/// The interpreter that uv asks for the platform where it can't ask the one that is meant; one of the system's.
+const ANY_PYTHON: &str = "python3";
+
+/// Whether uv can run an interpreter: it asks for Python 3.6 at least.
+pub(super) fn is_known_to_uv(interpreter: &Interpreter) -> bool {
+    interpreter.version.major >= 3
+}
+
+/// Words that say for whom to resolve. An interpreter that uv can't run is named by its version; any other of the machine
+/// then tells the platform, and sdists, which that one would run, are out of the question.
+pub(super) fn target(python: &PythonInstallation) -> Vec<OsString> {
+    if is_known_to_uv(&python.interpreter) {
+        return vec!["--python".into(), python.executable.clone().into()];
+    }
+    let version = python.interpreter.version;
+    let version = format!("{}.{}", version.major, version.minor);
+    vec!["--python".into(), ANY_PYTHON.into(), "--python-version".into(), version.into()]
+}
+
 /// Reads what the resolver wrote; whatever ran there may have put anything in its place.
 pub(super) fn read_answer(path: &Path) -> std::io::Result<String> {
     if !path.symlink_metadata()?.is_file() {
@@ -356,6 +377,7 @@ pub(super) fn pin() -> Pin {
         version: Some(UV_VERSION.parse().expect("a constant version is valid")),
         hashes: pinned_hashes(),
         direct: None,
+        files: Arc::default(),
         checkout: None,
         formats: AllowedFormats { wheels: true, sdists: false },
     }

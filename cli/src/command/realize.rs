@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         }
         begun = Some(run);
     }
-    let lock = load_lock(context, &args.lock)?;
+    let lock = load_lock(context, &args.lock, &args.choice.choice())?;
     warn_of_unknown_links(context, args, &lock)?;
     let begun = begun.map_or_else(|| Begun::new(context, args, &settings), Ok)?;
     request.question = lock.content.map(|content| begun.question(&content, &request));

@@ -264,8 +264,8 @@ impl SdistBuilder {
         let extensions: Vec<String> =
             self.extensions.iter().map(|(module, path)| format!("Extension({module:?}, [{path:?}])")).collect();
         format!(
-            "import os\nfrom setuptools import Extension, find_packages, setup\n\
-             print('build-marker {name}', flush=True)\n\
+            "import os, sys\nfrom setuptools import Extension, find_packages, setup\n\
+             print('build-marker {name}')\nsys.stdout.flush()\n\
              if os.path.exists('snippet.py'):\n    exec(open('snippet.py').read())\n\
              setup(name={name:?}, version={version:?}, package_dir={{'': 'src'}}, packages=find_packages('src'),\n\
              \x20     ext_modules=[{}])\n",
@@ -288,8 +288,12 @@ impl SdistBuilder {
 const ANSWER_SOURCE: &str = "#include <Python.h>\n\
     static PyObject *answer(PyObject *self, PyObject *args) { return PyLong_FromLong(42); }\n\
     static PyMethodDef methods[] = {{\"answer\", answer, METH_NOARGS, \"\"}, {NULL, NULL, 0, NULL}};\n\
+    #if PY_MAJOR_VERSION < 3\n\
+    PyMODINIT_FUNC init_answer(void) { Py_InitModule(\"_answer\", methods); }\n\
+    #else\n\
     static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, \"_answer\", NULL, -1, methods};\n\
-    PyMODINIT_FUNC PyInit__answer(void) { return PyModule_Create(&module); }\n";
+    PyMODINIT_FUNC PyInit__answer(void) { return PyModule_Create(&module); }\n\
+    #endif\n";
 
 fn header(kind: tar::EntryType, mode: u32) -> tar::Header {
     let mut header = tar::Header::new_ustar();
