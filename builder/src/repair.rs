@@ -84,6 +84,9 @@ impl Remake for Remaker<'_> {
                 let engine = Engine::new(&session, Vec::new(), Purpose::Build);
                 finished(run(&session, async { engine.wheel(&pin, &selection, None).await.map(drop) }))
             }
+            Provenance::Layer { package, version, .. } => Err(RemakeError::NotNow(format!(
+                "{package} {version} is unpacked again when something is built with it"
+            ))),
             Provenance::Build { recipe, bytecode_tag, .. } => self.rebuild(object, recipe, bytecode_tag),
         }
     }

@@ -192,7 +192,7 @@ impl Build<'_> {
         let file_name = self.selection.file_name.clone();
         let archive = match &self.source.provenance {
             Provenance::Source { file_name, .. } => self.source.path.join(file_name),
-            Provenance::Wheel { .. } | Provenance::Build { .. } => self.source.path.join(&file_name),
+            Provenance::Wheel { .. } | Provenance::Build { .. } | Provenance::Layer { .. } => self.source.path.join(&file_name),
         };
         let destination = scratch.path().join("build").join("src");
         let work = tokio::task::spawn_blocking(move || {
