@@ -1,9 +1,9 @@
 //! Sdists: from a published archive to a source tree that a build may work in.
 
 mod build_system;
-mod decompress;
+pub(crate) mod decompress;
 mod identity;
-mod tar_archive;
+pub(crate) mod tar_archive;
 #[cfg(test)]
 mod tests;
 mod tree;
