@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod environment;
 pub mod event;
 pub mod index;
+pub mod layers;
 pub mod lock;
 pub mod python;
 pub mod realize;

@@ -170,6 +170,7 @@ fn may_pass(error: &ObtainError) -> bool {
         | ObtainError::Index { .. }
         | ObtainError::NoSandbox { .. }
         | ObtainError::Sandbox { .. }
+        | ObtainError::Layers { .. }
         | ObtainError::Worker { .. }
         | ObtainError::Scratch { .. }
         | ObtainError::Cancelled { .. } => true,

@@ -15,6 +15,7 @@ use pip_accel_store::{BuildLogWriter, BuildRecord, Object, Scratch};
 
 use super::failure::{BuildFailure, BuildStatus, LOG_TAIL_LINES};
 use super::inputs::RequirementTrees;
+use super::layered::Layered;
 use super::trace::BuildTrace;
 use crate::environment::{EnvironmentRequest, PackageTree, Replace, realize_environment};
 use crate::event::Event;
@@ -92,7 +93,8 @@ pub(super) struct BuildPlace<'a> {
     /// The version as the pin or the sdist says; unknown for some direct references until the wheel is there.
     pub(super) version: Option<PackageVersion>,
     pub(super) sdist: &'a UnpackedSdist,
-    scratch: &'a Scratch,
+    pub(super) scratch: &'a Scratch,
+    pub(super) layered: Layered,
     seen: Seen,
     pub(super) log: Mutex<BuildLog>,
     pub(super) trace: BuildTrace,
@@ -111,7 +113,7 @@ impl<'a> BuildPlace<'a> {
     pub(super) fn new(
         engine: &'a Arc<Engine>,
         pin: &'a Pin,
-        version: Option<PackageVersion>,
+        (version, layered): (Option<PackageVersion>, Layered),
         (scratch, sdist): (&'a Scratch, &'a UnpackedSdist),
     ) -> Result<Self, ObtainError> {
         let label = version.clone().unwrap_or_else(|| pin.label_version());
@@ -126,6 +128,7 @@ impl<'a> BuildPlace<'a> {
             version,
             sdist,
             scratch,
+            layered,
             log: Mutex::new(log),
             trace: BuildTrace::default(),
             started_at: engine.session.store.now(),
@@ -325,12 +328,20 @@ impl<'a> BuildPlace<'a> {
         read_only.push(Bind::new(self.runner(), &self.seen.runner));
         read_only.extend(trees.objects().map(|object| Bind::new(&object.path, self.seen.object(object))));
         let cores = u32::try_from(session.options.jobs).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-        let programs = environment.join("bin").to_string_lossy().into_owned();
+        let mut programs = vec![environment.join("bin").to_string_lossy().into_owned()];
+        let mut passed = Vec::new();
+        if let Some(sysroot) = self.layered.sysroot() {
+            read_only.push(Bind::new(&sysroot.folder, &sysroot.seen));
+            programs.push(sysroot.programs());
+            passed = sysroot.variables();
+        }
+        let programs: Vec<&str> = programs.iter().map(String::as_str).collect();
         Ok(SandboxSpec {
             read_only,
             writable: vec![Bind::new(self.build(), &self.seen.build)],
+            overlay: self.layered.overlay(),
             tmpfs: Vec::new(),
-            environment: build_environment(&BuildEnvironment { programs: &[&programs], cores, passed: &[] }),
+            environment: build_environment(&BuildEnvironment { programs: &programs, cores, passed: &passed }),
             working_directory: self.seen.build.clone(),
             argv: vec![environment.join("bin/python").into(), self.seen.runner.clone().into()],
             stdin: None,

@@ -239,7 +239,7 @@ fn recipe_now(session: &Session, earlier: &Recipe, known: &Known) -> Recipe {
         build_inputs,
         config_settings: Default::default(),
         environment: Default::default(),
-        layers: Vec::new(),
+        layers: earlier.layers.clone(),
         sandbox_policy: sandbox_policy(session).to_owned(),
     }
 }

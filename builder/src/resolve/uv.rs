@@ -175,6 +175,7 @@ impl Job<'_> {
         SandboxSpec {
             read_only,
             writable: vec![Bind::new(exchange, &paths.exchange)],
+            overlay: None,
             tmpfs: Vec::new(),
             environment: self.environment(&paths.cache),
             working_directory: paths.exchange.clone(),

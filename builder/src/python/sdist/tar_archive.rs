@@ -72,11 +72,7 @@ pub(super) fn unpack(
 }
 
 /// Unpacks the archive that `content` gives, which has to end by itself, into `tree`.
-pub(crate) fn unpack_entries(
-    content: impl Read,
-    limits: &ArchiveLimits,
-    tree: &mut impl TarTree,
-) -> Result<(), Fault> {
+pub(crate) fn unpack_entries(content: impl Read, limits: &ArchiveLimits, tree: &mut impl TarTree) -> Result<(), Fault> {
     let mut archive = Archive::new(content);
     let mut extended = Extended::default();
     let mut count = 0;
