@@ -30,6 +30,7 @@ mod inspect_graph;
 mod inspect_objects;
 mod inspect_rebuilds;
 mod interrupts;
+mod layers;
 mod lock_corpus;
 mod lower_stores;
 mod model;

@@ -300,7 +300,7 @@ impl Build<'_> {
             let reason = format!("it made `{file_name}`, which this interpreter can't use");
             return Err(place.failure(BuildStatus::BadResult, reason));
         }
-        let paths = Arc::new(place.foreign_paths());
+        let paths = Arc::new(place.foreign_paths(!references.is_empty()));
         let imported = self.engine.import(&file_name, &parsed, wheel, Some(Arc::clone(&paths))).await;
         let (tree, imported) = imported.map_err(|error| match &error {
             // Only what the wheel itself is to blame for is the build's failure; a full disk is not.

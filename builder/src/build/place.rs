@@ -259,17 +259,24 @@ impl<'a> BuildPlace<'a> {
         }
     }
 
-    /// The paths that are this build's alone, and must not be in its wheel.
-    pub(super) fn foreign_paths(&self) -> ForeignPaths {
+    /// The paths that are this build's alone, and must not be in its wheel. That of the store is there on purpose where files
+    /// load libraries of it (`uses_store`).
+    pub(super) fn foreign_paths(&self, uses_store: bool) -> ForeignPaths {
         let options = &self.engine.session.options;
         let store = self.engine.session.store.root();
         // What else is in the folder has names that the world is full of: `/build/lib`.
         let mut paths = vec![self.inner("src"), self.inner("out"), self.seen.environments.clone()];
-        paths.extend([store.to_owned(), self.scratch.path().to_owned()]);
-        paths.extend(store.canonicalize());
+        paths.push(self.scratch.path().to_owned());
+        if !uses_store {
+            paths.push(store.to_owned());
+            paths.extend(store.canonicalize());
+        }
         paths.extend(self.engine.session.store.lower_stores().iter().map(|lower| lower.root().to_owned()));
         // A build in the sandbox knows nothing of a home, and root's is in many a manual.
-        let is_told = |home: &&PathBuf| options.sandbox == SandboxChoice::None || home.as_path() != Path::new("/root");
+        let is_told = |home: &&PathBuf| {
+            let is_of_manuals = options.sandbox != SandboxChoice::None && home.as_path() == Path::new("/root");
+            !is_of_manuals && !(uses_store && store.starts_with(home))
+        };
         paths.extend(options.home.iter().filter(is_told).cloned());
         ForeignPaths::new(paths)
     }

@@ -47,7 +47,9 @@ pub(crate) async fn of_build(
     if before.packages.is_empty() && wanted.is_empty() {
         return Ok(Layers::default());
     }
+    // What this run found missing in spite of what is remembered is chosen anew: a newer package may have it.
     if wanted.is_subset(&before.packages)
+        && (wanted.is_empty() || session.options.offline)
         && let Some(objects) = in_store(session, &before.chosen).map_err(failed)?
     {
         return Ok(Layers(objects));

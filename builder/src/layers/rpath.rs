@@ -162,6 +162,20 @@ pub fn with_rpath(file: &[u8], folders: &str) -> Result<Vec<u8>, RpathError> {
     Ok(out)
 }
 
+/// Turns the `DT_RUNPATH` of a library, if it has one, into a `DT_RPATH`, in place: with the former it would look for its own
+/// libraries nowhere else, whatever those that load it say. Anything else stays as it is.
+pub(super) fn inherit_paths(file: &mut [u8]) {
+    let bytes = Bytes(file);
+    if !file.starts_with(b"\x7fELF\x02\x01") {
+        return;
+    }
+    let found = segments(&bytes).and_then(|segments| dynamic(&bytes, &segments));
+    if let Ok(Dynamic { path: Some((at, _)), .. }) = found {
+        // It was read there.
+        drop(put(file, at, &DT_RPATH.to_le_bytes()));
+    }
+}
+
 /// What is added at the end of a file.
 #[derive(Debug, Clone, Copy)]
 struct Page {
@@ -327,6 +341,15 @@ mod tests {
         assert_eq!(info.needed, ["libb.so.1"]);
     }
 
+    #[test]
+    fn a_library_inherits_paths() {
+        let mut file = library("$ORIGIN", "libb.so.1");
+        let dynamic = 64 + 2 * 56;
+        inherit_paths(&mut file);
+        let tags: Vec<u64> = (0..3).map(|number| Bytes(&file).u64(dynamic + number * 16).unwrap()).collect();
+        assert!(tags.contains(&DT_RPATH) && !tags.contains(&DT_RUNPATH), "{tags:?}");
+    }
+
     proptest::proptest! {
         #[test]
         fn damaged_files_never_panic(
@@ -341,6 +364,7 @@ mod tests {
             }
             bytes.truncate(length);
             let _ = with_rpath(&bytes, "/store");
+            inherit_paths(&mut bytes);
         }
     }
 }

@@ -8,6 +8,7 @@ use pip_accel_schema::manifest::EntryPath;
 use pip_accel_store::{StoreError, TreeWriter};
 
 use super::alternatives::Alternative;
+use super::rpath::inherit_paths;
 use crate::python::archive::{ArchiveRefusal, CaseRule, NameTable, printable};
 use crate::python::sdist::Fault;
 use crate::python::sdist::tar_archive::{FileHeader, TarTree};
@@ -29,6 +30,9 @@ const LEFT_OUT: [&str; 7] = [
     "usr/share/lintian/",
     "usr/share/bug/",
 ];
+
+/// Largest file that is read as a library; the largest of Debian has some 130 MB.
+const LIBRARY_BYTES_MAX: u64 = 512 << 20;
 
 /// Bytes that are copied at a time.
 const COPY_BYTES: usize = 128 << 10;
@@ -66,6 +70,15 @@ impl<'a> LayerTree<'a> {
             self.tree.create_symlink(path, &relative(path, target))?;
         }
         Ok(())
+    }
+
+    /// Writes a library so that it finds its own libraries where those that load it do. The length of the original.
+    fn library(&self, path: &EntryPath, content: &mut dyn Read, executable: bool) -> Result<u64, Fault> {
+        let mut bytes = Vec::new();
+        content.take(LIBRARY_BYTES_MAX).read_to_end(&mut bytes).map_err(Fault::Read)?;
+        inherit_paths(&mut bytes);
+        self.tree.write_file(path, executable, &bytes).map_err(|error| written(path, error))?;
+        Ok(bytes.len() as u64)
     }
 
     fn copy(&self, path: &EntryPath, content: &mut dyn Read, executable: bool) -> Result<u64, Fault> {
@@ -148,7 +161,12 @@ impl TarTree for LayerTree<'_> {
     fn add_file(&mut self, path: &EntryPath, header: FileHeader, content: &mut dyn Read) -> Result<(), Fault> {
         let Some(place) = place_of_entry(path) else { return Ok(()) };
         self.names.add_file(&place)?;
-        let length = self.copy(&place, content, header.executable)?;
+        let is_library = place.file_name().contains(".so") && header.size <= LIBRARY_BYTES_MAX;
+        let length = if is_library {
+            self.library(&place, content, header.executable)?
+        } else {
+            self.copy(&place, content, header.executable)?
+        };
         if length != header.size {
             return Err(ArchiveRefusal::Length { name: path.to_string(), declared: header.size }.into());
         }

@@ -261,6 +261,9 @@ pub(crate) fn text_of(mut command: Command, program: &'static str) -> Result<Str
 pub(crate) fn last_words(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // What explains the end is marked; around it are counts and digests.
+    let errors: Vec<&str> = lines.iter().filter(|line| line.starts_with("E: ")).copied().collect();
+    let lines = if errors.is_empty() { lines } else { errors };
     let from = lines.len().saturating_sub(WORDS_LINES_MAX);
     if lines.is_empty() { "it says nothing".to_owned() } else { lines[from..].join("; ") }
 }
