@@ -275,7 +275,7 @@ impl<'a> BuildPlace<'a> {
         // A build in the sandbox knows nothing of a home, and root's is in many a manual.
         let is_told = |home: &&PathBuf| {
             let is_of_manuals = options.sandbox != SandboxChoice::None && home.as_path() == Path::new("/root");
-            !is_of_manuals && !(uses_store && store.starts_with(home))
+            !(is_of_manuals || uses_store && store.starts_with(home))
         };
         paths.extend(options.home.iter().filter(is_told).cloned());
         ForeignPaths::new(paths)

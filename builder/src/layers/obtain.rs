@@ -24,6 +24,9 @@ use crate::realize::pin::Pin;
 use crate::session::Session;
 use crate::system_packages::index::IndexPlace;
 
+/// All that was chosen, in mount order, and the trees of what the store did not have, with the sizes of their package files.
+type Fetched = (Vec<ChosenPackage>, Vec<(NewObject, u64)>);
+
 /// Processes that choose and fetch packages at the same time take turns: apt's state is one.
 const LOCK: &str = "packages of the system";
 
@@ -81,12 +84,8 @@ fn in_store(session: &Session, chosen: &[ChosenPackage]) -> Result<Option<Vec<Ob
     Ok(session.lease.take(&ids)?.into_iter().collect())
 }
 
-/// Chooses, fetches and unpacks. All that was chosen, in mount order, and the trees of what the store did not have, with the sizes
-/// of their package files.
-fn fetch(
-    session: &Session,
-    packages: &BTreeSet<String>,
-) -> Result<(Vec<ChosenPackage>, Vec<(NewObject, u64)>), LayerError> {
+/// Chooses, fetches and unpacks.
+fn fetch(session: &Session, packages: &BTreeSet<String>) -> Result<Fetched, LayerError> {
     let _turn = session.store.lock(LOCK, &mut |owner| {
         let what = format!("process {} ({}), which fetches packages of the system", owner.pid, owner.command);
         session.report(Event::Waiting { what });
@@ -108,11 +107,7 @@ fn fetch(
     }
 }
 
-fn choose_and_unpack(
-    session: &Session,
-    apt: &Apt,
-    wanted: &[String],
-) -> Result<(Vec<ChosenPackage>, Vec<(NewObject, u64)>), LayerError> {
+fn choose_and_unpack(session: &Session, apt: &Apt, wanted: &[String]) -> Result<Fetched, LayerError> {
     let chosen = apt.choose(wanted)?;
     let ids: Vec<ObjectId> = chosen.iter().map(|package| ObjectId::of_layer(&package.sha256)).collect();
     let there = session.lease.take(&ids)?;

@@ -81,11 +81,11 @@ pub(crate) fn relocated(
 
 type Archive = ZipArchive<BufReader<File>>;
 
-/// The new content of the files that need layers, by their place in the archive, and these layers.
-fn changed_files(
-    archive: &mut Archive,
-    libraries: &mut Libraries,
-) -> Result<(BTreeMap<usize, Vec<u8>>, BTreeSet<ObjectId>), RelocateError> {
+/// The new content of files, by their place in the archive, and the layers that they need.
+type Changed = (BTreeMap<usize, Vec<u8>>, BTreeSet<ObjectId>);
+
+/// The files that need layers.
+fn changed_files(archive: &mut Archive, libraries: &mut Libraries) -> Result<Changed, RelocateError> {
     if archive.len() > ENTRIES_MAX {
         return Err(RelocateError::Wheel(ZipError::InvalidArchive("too many entries".into())));
     }
