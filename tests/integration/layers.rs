@@ -117,7 +117,7 @@ impl Machine {
     }
 }
 
-/// F1: what the build lacks is fetched and laid over `/usr`, its result runs although the machine has none of it, the second
+/// What the build lacks is fetched and laid over `/usr`, its result runs although the machine has none of it, the second
 /// time needs no network and no apt, and what it loads lives as long as it does.
 #[test]
 fn a_build_that_lacks_packages_is_made_without_root() {

@@ -64,9 +64,16 @@ chmod 755 "$work"
 # Variables that say where the index is, and how to get there.
 mapfile -t variables < <(env | grep -iE '^(PIP_|SSL_CERT|REQUESTS_CA|CURL_CA|(https?|all|no)_proxy=)' || true)
 
+# Folders of the machine that its pip takes files from.
+places=()
+while read -r place; do
+    if [ -d "$place" ]; then places+=(--ro-bind "$place" "$place"); fi
+done < <({ cat /etc/pip.conf 2>/dev/null || true; printenv PIP_FIND_LINKS || true; } | tr ' =' '\n\n' | grep '^/' || true)
+
 # A command in the root, as the user. A chroot would not do: no user namespace is made in one.
 inside() {
     bwrap --bind "$root" / --proc /proc --dev /dev --tmpfs /tmp --bind "$work/home" /home --ro-bind "$work/pip-accel" /pip-accel \
+        "${places[@]}" \
         --cap-add ALL --chdir /home -- /usr/bin/setpriv --reuid=$user --regid=$user --clear-groups -- \
         /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/home "${variables[@]}" "$@"
 }
