@@ -354,6 +354,24 @@ fn links_at_the_top_of_a_package_lead_nowhere() {
     assert_eq!(TreeDigest::of(&secret), before);
 }
 
+/// As root, a package that would take the place of what still runs as root in the sandbox is not seen there.
+#[test]
+fn no_package_gets_to_run_as_root() {
+    if !host::is_root() {
+        return skip("this is about root");
+    }
+    let Some(mut machine) = Machine::new(env()).map(Machine::with_packages) else { return };
+    let proof = machine.env.base().join("proof");
+    let evil = DebBuilder::new("libtwo-dev", "1.0")
+        .file_of_mode("./usr/bin/setpriv", format!("#!/bin/sh\ntouch {}\nexit 9\n", proof.display()), 0o755)
+        .file("./usr/include/pip-accel-test-two.h", "");
+    machine.repository.add(&evil);
+    machine.lock(&[&machine.sdist("package", &["two", "one"])]);
+    let output = machine.env.realize(&UNPACK).fails_with(exit::BUILD_FAILED);
+    output.says("libtwo-dev would replace what root runs in a sandbox, and is left out").says("is still missing");
+    assert!(!proof.exists());
+}
+
 /// Without a sandbox there is nothing to lay over `/usr`: variables lead to the packages, and that is said.
 #[test]
 fn without_an_overlay_variables_lead_to_the_packages() {

@@ -57,6 +57,7 @@ for file in resolv.conf hosts ssl/certs/ca-certificates.crt pip.conf; do
     [ -e "/etc/$file" ] && install -D -m 644 "/etc/$file" "$root/etc/$file"
 done
 mkdir -p "$work/home"
+touch "$root/usr/local/bin/pip-accel"
 install -m 755 "$program" "$work/pip-accel"
 chown -R "$user:$user" "$work/home"
 chmod 755 "$work"
@@ -67,14 +68,31 @@ mapfile -t variables < <(env | grep -iE '^(PIP_|SSL_CERT|REQUESTS_CA|CURL_CA|(ht
 # Folders of the machine that its pip takes files from.
 places=()
 while read -r place; do
-    if [ -d "$place" ]; then places+=(--ro-bind "$place" "$place"); fi
+    if [ -d "$place" ]; then places+=("$place"); fi
 done < <({ cat /etc/pip.conf 2>/dev/null || true; printenv PIP_FIND_LINKS || true; } | tr ' =' '\n\n' | grep '^/' || true)
 
-# A command in the root, as the user. A chroot would not do: no user namespace is made in one.
+# A command in the root, as the user, in a mount namespace of its own. A chroot would not do: no user namespace is made in one.
 inside() {
-    bwrap --bind "$root" / --proc /proc --dev /dev --tmpfs /tmp --bind "$work/home" /home --ro-bind "$work/pip-accel" /pip-accel \
-        "${places[@]}" \
-        --cap-add ALL --chdir /home -- /usr/bin/setpriv --reuid=$user --regid=$user --clear-groups -- \
+    unshare --mount --propagation private -- bash -euc '
+        root=$1 work=$2 places=$3
+        shift 3
+        mount --bind "$root" "$root"
+        cd "$root"
+        mount --rbind /proc proc
+        mount --rbind /dev dev
+        mount -t tmpfs tmpfs tmp
+        chmod 1777 tmp
+        mount --bind "$work/home" home
+        mount --bind "$work/pip-accel" usr/local/bin/pip-accel
+        for place in $places; do
+            mkdir -p "./$place"
+            mount --bind "$place" "./$place"
+        done
+        pivot_root . mnt
+        umount -l /mnt
+        cd /home
+        exec "$@"
+    ' bash "$root" "$work" "${places[*]}" /usr/bin/setpriv --reuid=$user --regid=$user --clear-groups -- \
         /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/home "${variables[@]}" "$@"
 }
 
@@ -83,12 +101,12 @@ for item in "${list[@]}"; do
     project=${item%%:*} module=${item#*:}
     echo "== $project"
     begun=$SECONDS
-    if inside /pip-accel build "$project" --system-packages unpack >"$work/out" 2>"$work/log"; then
+    if inside pip-accel build "$project" --system-packages unpack >"$work/out" 2>"$work/log"; then
         site=$(tail -n 1 "$work/out")/site
         # What it needs of Python is not there; modules in C are what this is about.
         check="import importlib, sys; sys.path.insert(0, '$site'); importlib.import_module('$module')"
         if { [ -z "$module" ] || inside /usr/bin/python3 -c "$check" 2>"$work/import"; } \
-            && inside /pip-accel build "$project" --offline >"$work/again" 2>&1 && ! grep -q ' built, in' "$work/again"; then
+            && inside pip-accel build "$project" --offline >"$work/again" 2>&1 && ! grep -q ' built, in' "$work/again"; then
             grep -E 'unpacked|variables' "$work/log" | tail -n 1 | cut -c1-160
             echo "-- passed in $((SECONDS - begun)) s"
             continue
@@ -100,6 +118,6 @@ for item in "${list[@]}"; do
     echo "-- FAILED: $project" >&2
     failures=$((failures + 1))
 done
-inside /pip-accel verify >/dev/null || failures=$((failures + 1))
+inside pip-accel verify >/dev/null || failures=$((failures + 1))
 echo "${#list[@]} projects, $failures failures"
 [ "$failures" = 0 ]

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::name::PackageVersion;
 use pip_accel_schema::store_path::ObjectId;
+use pip_accel_store::Object;
 
 use super::confinement::Confinement;
 use super::failure::BuildStatus;
 use super::place::BuildPlace;
 use crate::event::Event;
-use crate::layers::{Layers, RelocateError, Sysroot, of_build, relocated};
-use crate::realize::engine::{Engine, joined};
+use crate::layers::{Layers, RelocateError, Sysroot, of_build, relocated, shadowing};
+use crate::realize::engine::{Engine, joined, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
 use crate::sandbox::Overlay;
@@ -56,7 +57,8 @@ impl Layered {
             path: work.clone(),
             source: Arc::new(source),
         })?;
-        let overlay = Overlay { layers: layers.usr_folders(), work };
+        let left_out = left_out(engine, pin, &layers).await?;
+        let overlay = Overlay { layers: layers.usr_folders(&left_out), work };
         let confinement = Confinement::of(session).await;
         let confinement =
             confinement.map_err(|source| ObtainError::NoSandbox { pin: pin.to_string(), source: Arc::new(source) })?;
@@ -97,6 +99,25 @@ impl Layered {
             Seen::Nothing | Seen::Overlay(_) => None,
         }
     }
+}
+
+/// Layers that must not be seen by what root runs in a sandbox.
+async fn left_out(engine: &Arc<Engine>, pin: &Pin, layers: &Layers) -> Result<Vec<Object>, ObtainError> {
+    let session = &engine.session;
+    if session.options.sandbox == SandboxChoice::None || !nix::unistd::geteuid().is_root() {
+        return Ok(Vec::new());
+    }
+    let (working, all) = (Arc::clone(session), layers.objects().to_vec());
+    let work = tokio::task::spawn_blocking(move || Ok(shadowing(&working.store, &all)));
+    let found = joined(work, &pin.to_string()).await?.map_err(store_error(pin))?;
+    if !found.is_empty() {
+        let names: Vec<&str> = found.iter().map(|layer| layer.name.as_str()).collect();
+        session.report(Event::Warning(format!(
+            "{pin}: {} would replace what root runs in a sandbox, and is left out; build as an ordinary user to have it",
+            names.join(", ")
+        )));
+    }
+    Ok(found)
 }
 
 impl BuildPlace<'_> {

@@ -7,11 +7,12 @@
 //! wheel ─► ELF files ─► libraries that only layers have ─► DT_RPATH and references
 //! ```
 //!
-//! 1. [`request`] remembers what the builds of a run lack ([`LayerRequests`]) and what an sdist was built with last.
-//! 2. [`apt`] chooses: apt itself, in a state directory of the store's, against what is installed here.
-//! 3. [`deb`], [`tree`] and [`alternatives`] read a package and write its tree. Nothing of a package is ever run.
-//! 4. The sandbox mounts the layers ([`crate::sandbox`]); where the kernel can't, [`sysroot`] makes variables of them.
-//! 5. [`runtime`] finds which libraries the result needs, and [`relocate`] writes where they are into its ELF files ([`rpath`]).
+//! 1. `request` remembers what the builds of a run lack ([`LayerRequests`]) and what an sdist was built with last.
+//! 2. `apt` chooses: apt itself, in a state directory of the store's, against what is installed here.
+//! 3. [`deb`], `tree` and `alternatives` read a package and write its tree. Nothing of a package is ever run.
+//! 4. The sandbox mounts the layers ([`crate::sandbox`]), but for those that have what root runs there (`trusted`); where the kernel
+//!    can't, `sysroot` makes variables of them.
+//! 5. `runtime` finds which libraries the result needs, and `relocate` writes where they are into its ELF files ([`rpath`]).
 
 mod alternatives;
 mod apt;
@@ -23,6 +24,7 @@ pub mod rpath;
 mod runtime;
 mod sysroot;
 mod tree;
+mod trusted;
 
 use std::path::PathBuf;
 
@@ -36,6 +38,7 @@ pub(crate) use obtain::of_build;
 pub(crate) use relocate::{RelocateError, relocated};
 pub use request::LayerRequests;
 pub(crate) use sysroot::Sysroot;
+pub(crate) use trusted::shadowing;
 
 /// Why packages could not be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -113,9 +116,10 @@ impl Layers {
         self.0.iter().map(|object| object.content_digest).collect()
     }
 
-    /// The folders that go over `/usr`.
-    pub(crate) fn usr_folders(&self) -> Vec<PathBuf> {
-        self.0.iter().map(|object| object.path.join("usr")).filter(|folder| folder.is_dir()).collect()
+    /// The folders that go over `/usr`, but for those of `without`.
+    pub(crate) fn usr_folders(&self, without: &[Object]) -> Vec<PathBuf> {
+        let wanted = self.0.iter().filter(|object| !without.iter().any(|left_out| left_out.id == object.id));
+        wanted.map(|object| object.path.join("usr")).filter(|folder| folder.is_dir()).collect()
     }
 
     /// Whether one of them has the absolute path `path` of a sandbox.
