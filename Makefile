@@ -4,6 +4,7 @@
 # make demo       the example lock, end to end
 # make torture    the tests that kill things and make them fail, thoroughly: hours; MINUTES=60 for each of the two with a crowd
 # make bench      figures against uv        make test-online   the real index
+# make test-system-packages   builds without root on a system without development packages, made by debootstrap (needs root)
 # make install    program, man pages and completions below PREFIX (/usr/local)
 # COLD=1          build from nothing instead of with the kept target directory
 
@@ -26,7 +27,7 @@ export PIP_ACCEL_TEST_UV ?= $(CACHE)/tools/bin/uv
 export PIP_ACCEL_TEST_WHEELS ?= $(CACHE)/wheels
 PIP_ACCEL := $(CARGO_TARGET_DIR)/release/pip-accel
 
-.PHONY: setup setup-build build install torture test lint demo bench test-online clean cold
+.PHONY: setup setup-build build install torture test lint demo bench test-online test-system-packages clean cold
 
 setup: ## packages and tools for everything
 	@.ci/setup all
@@ -75,6 +76,9 @@ bench: setup build
 
 test-online: setup build
 	@tests/online/run.sh "$(PIP_ACCEL)"
+
+test-system-packages: setup build
+	@tests/online/system_packages.sh "$(PIP_ACCEL)"
 
 clean:
 	rm -rf "$(CACHE)/cold-target" "$(CACHE)/target" "$(CACHE)/tools" "$(CACHE)/wheels"

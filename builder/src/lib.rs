@@ -10,6 +10,7 @@ pub mod environment;
 pub mod event;
 pub mod index;
 pub mod install;
+pub mod layers;
 pub mod lock;
 pub mod python;
 pub mod realize;

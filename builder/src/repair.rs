@@ -84,6 +84,9 @@ impl Remake for Remaker<'_> {
                 let engine = Engine::new(&session, Vec::new(), Purpose::Build);
                 finished(run(&session, async { engine.wheel(&pin, &selection, None).await.map(drop) }))
             }
+            Provenance::Layer { package, version, .. } => Err(RemakeError::NotNow(format!(
+                "{package} {version} is unpacked again when something is built with it"
+            ))),
             Provenance::Build { recipe, bytecode_tag, .. } => self.rebuild(object, recipe, bytecode_tag),
         }
     }
@@ -170,6 +173,7 @@ fn may_pass(error: &ObtainError) -> bool {
         | ObtainError::Index { .. }
         | ObtainError::NoSandbox { .. }
         | ObtainError::Sandbox { .. }
+        | ObtainError::Layers { .. }
         | ObtainError::Worker { .. }
         | ObtainError::Scratch { .. }
         | ObtainError::Cancelled { .. } => true,

@@ -11,6 +11,7 @@ use pip_accel_store::{GcPolicy, Lease, Store, StoreError};
 use crate::cancel::CancelToken;
 use crate::event::{Event, Reporter};
 use crate::index::IndexSettings;
+use crate::layers::LayerRequests;
 use crate::lock::FormatControl;
 use crate::python::interpreter::PythonInstallation;
 use crate::sandbox::Limits;
@@ -60,6 +61,8 @@ pub struct SessionOptions {
     pub search_path: String,
     /// What failed builds are explained with.
     pub explain: ExplainOptions,
+    /// Whether packages of the system that builds lack are unpacked into the store, and remembered ones used.
+    pub unpack: bool,
 }
 
 /// One run.
@@ -74,6 +77,8 @@ pub struct Session {
     pub options: SessionOptions,
     /// Stops the run when set.
     pub cancel: CancelToken,
+    /// What builds were found to lack, and are made with from then on.
+    pub layer_requests: LayerRequests,
     /// Explains failed builds.
     pub(crate) explainer: Explainer,
     reporter: Arc<dyn Reporter>,
@@ -110,6 +115,7 @@ impl Session {
             python,
             explainer: Explainer::new(options.explain.clone()),
             options,
+            layer_requests: LayerRequests::default(),
             cancel: CancelToken::of(store),
             reporter,
             tags: OnceLock::new(),

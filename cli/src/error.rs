@@ -511,6 +511,7 @@ fn obtain(error: &ObtainError) -> Failure {
         ObtainError::NoSandbox { source, .. } => Failure::new(Exit::NoSandbox, text)
             .hint(&source.remedy())
             .hint("or build without isolation, if you trust the package: --no-sandbox"),
+        ObtainError::Layers { source, .. } => system_packages::layers(source, text),
         ObtainError::Sandbox { .. } => Failure::new(Exit::Error, text).hint("check the sandbox: pip-accel doctor"),
         ObtainError::Worker { .. } => {
             Failure::new(Exit::Error, text).hint("repeat the command with -vv and keep its output")

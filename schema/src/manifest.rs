@@ -266,6 +266,17 @@ pub enum Provenance {
         /// Which bytecode was added.
         bytecode_tag: String,
     },
+    /// A layer: the tree of a Debian package, as it is laid over `/usr` in a sandbox.
+    Layer {
+        /// The package as Debian calls it: `libstdc++-12-dev`.
+        package: String,
+        /// Its version as Debian writes it: `1:2.3-4~deb12u1`.
+        version: String,
+        /// What it is for: `amd64`, `all`.
+        architecture: String,
+        /// The package file's SHA-256.
+        sha256: Sha256Digest,
+    },
 }
 
 /// The record of an object: kept in the database and, as `manifest.json`, beside its content,

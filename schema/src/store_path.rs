@@ -66,6 +66,12 @@ impl ObjectId {
         Self::truncate(encoder.finish())
     }
 
+    /// The tree that a Debian package of that SHA-256 unpacks to.
+    #[must_use]
+    pub fn of_layer(sha256: &Sha256Digest) -> Self {
+        Self::truncate(Encoder::for_domain("pip-accel/layer/1").bytes(sha256.as_bytes()).finish())
+    }
+
     /// The 20 bytes of the id.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 20] {

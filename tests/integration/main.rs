@@ -39,7 +39,7 @@ mod interrupts;
 mod legacy_builds;
 mod lock;
 mod lock_bad_input;
-mod lock_corpus;
+mod layers;
 mod lock_corpus;
 mod lock_formats;
 mod lock_places;

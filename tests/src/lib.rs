@@ -20,7 +20,10 @@ pub mod tree_digest;
 pub use environment::{Running, TestEnv};
 pub use host::{HostInterpreter, interpreters, skip};
 pub use output::Output;
-pub use package::{BuiltFile, Evil, LockWriter, SdistBackend, SdistBuilder, SdistFormat, WheelBuilder};
+pub use package::{
+    AptRepository, BuiltFile, DebBuilder, DebCompression, Evil, LockWriter, SdistBackend, SdistBuilder, SdistFormat,
+    WheelBuilder,
+};
 pub use proxy::Proxy;
 pub use saved_state::SavedState;
 pub use tree_digest::TreeDigest;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
 use crate::sandbox::{
-    CancelSignal, FileTrace, HostFacts, HostQuery, NoSandbox, OutputSink, SandboxError, SandboxOutcome, SandboxSpec,
-    TraceRefused, run, run_traced, run_unconfined,
+    CancelSignal, FileTrace, HostFacts, HostQuery, NoSandbox, OutputSink, Overlay, SandboxError, SandboxOutcome,
+    SandboxSpec, TraceRefused, run, run_traced, run_unconfined,
 };
 use crate::session::{SandboxChoice, Session};
 
@@ -68,6 +68,14 @@ impl Confinement {
                 ObtainError::NoSandbox { pin, source: Arc::new(reason) }
             }
             Err(error) => ObtainError::Sandbox { pin, source: Arc::new(error) },
+        }
+    }
+
+    /// Whether `overlay` can be laid over `/usr`; the reason why not, as the end of a sentence.
+    pub(crate) async fn can_overlay(&self, overlay: &Overlay) -> Result<(), String> {
+        match self {
+            Self::Bubblewrap(host) => host.probe_overlay(overlay).await,
+            Self::Off => Err("there is no sandbox".to_owned()),
         }
     }
 

@@ -20,6 +20,7 @@ mod explained;
 mod failure;
 mod hooks;
 pub(crate) mod inputs;
+mod layered;
 mod place;
 pub(crate) mod recipe;
 mod single;
@@ -64,6 +65,7 @@ use crate::realize::pin::{Pin, PinKey, Selection};
 use crate::realize::profile::Activity;
 use crate::session::{SandboxChoice, Session};
 use hooks::Hook;
+use layered::Layered;
 use place::BuildPlace;
 
 /// The newest object that was built from `recipe`.
@@ -145,7 +147,9 @@ impl Build<'_> {
         self.check_name(&sdist)?;
         let told = sdist.metadata.as_ref().filter(|_| self.pin.checkout.is_none());
         let version = self.pin.version.clone().or_else(|| told.map(|told| told.version.clone()));
-        let place = BuildPlace::new(self.engine, self.pin, version, (&scratch, &sdist))?;
+        let label = version.clone().unwrap_or_else(|| self.pin.label_version());
+        let layered = Layered::of(self.engine, self.pin, (&self.selection.sha256, &label), scratch.path()).await?;
+        let place = BuildPlace::new(self.engine, self.pin, (version, layered), (&scratch, &sdist))?;
         match self.attempt_in(&place, &sdist, as_of).await {
             Err(ObtainError::Build(failure)) => Err(place.explained(failure).await),
             result => result,
@@ -190,7 +194,8 @@ impl Build<'_> {
         if let Some(editable) = self.pin.editable() {
             editable::bring_back(place, editable)?;
         }
-        let object = self.import(&wheel, place, recipe).await?;
+        let made = place.with_libraries(wheel).await?;
+        let object = self.import(made, place, recipe).await?;
         Ok(Obtained { object, how: How::Built })
     }
 
@@ -204,7 +209,9 @@ impl Build<'_> {
         let Some(source) = self.source else { return editable::unpack(self.engine, self.pin, scratch).await };
         let archive = match &source.provenance {
             Provenance::Source { file_name, .. } => source.path.join(file_name),
-            Provenance::Wheel { .. } | Provenance::Build { .. } => source.path.join(&file_name),
+            Provenance::Wheel { .. } | Provenance::Build { .. } | Provenance::Layer { .. } => {
+                source.path.join(&file_name)
+            }
         };
         let destination = scratch.path().join("build").join("src");
         let work = tokio::task::spawn_blocking(move || {
@@ -259,7 +266,8 @@ impl Build<'_> {
             trees
         };
         let version = place.label_version();
-        let recipe = recipe::of(session, (&self.pin.name, &version), &self.selection.sha256, &trees);
+        let recipe =
+            recipe::of(session, (&self.pin.name, &version), &self.selection.sha256, (&trees, place.layered.layers()));
         Ok((trees, recipe))
     }
 
@@ -290,7 +298,13 @@ impl Build<'_> {
         Ok(wheel)
     }
 
-    async fn import(&self, wheel: &Path, place: &BuildPlace<'_>, recipe: Recipe) -> Result<Object, ObtainError> {
+    /// Publishes a wheel and what it refers to.
+    async fn import(
+        &self,
+        (wheel, references): (PathBuf, Vec<ObjectId>),
+        place: &BuildPlace<'_>,
+        recipe: Recipe,
+    ) -> Result<Object, ObtainError> {
         let session = &self.engine.session;
         let file_name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let parsed: WheelFileName = file_name.parse().map_err(|error| {
@@ -300,10 +314,10 @@ impl Build<'_> {
             let reason = format!("it made `{file_name}`, which this interpreter can't use");
             return Err(place.failure(BuildStatus::BadResult, reason));
         }
-        let paths = Arc::new(place.foreign_paths());
+        let paths = Arc::new(place.foreign_paths(!references.is_empty()));
         // That an editable names the place of its checkout is what it is for.
         let searched = self.pin.editable().is_none().then(|| Arc::clone(&paths));
-        let imported = self.engine.import(&file_name, &parsed, wheel.to_owned(), searched).await;
+        let imported = self.engine.import(&file_name, &parsed, wheel, searched).await;
         let (tree, imported) = imported.map_err(|error| match &error {
             // Only what the wheel itself is to blame for is the build's failure; a full disk is not.
             ObtainError::Wheel { source, .. } if !source.is_of_the_store() => {
@@ -342,7 +356,7 @@ impl Build<'_> {
                 read,
                 bytecode_tag,
             },
-            references: Vec::new(),
+            references,
             link_plan: Some(imported.link_plan),
         };
         checkpoint("build-ran");

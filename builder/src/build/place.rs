@@ -15,6 +15,7 @@ use pip_accel_store::{BuildLogWriter, BuildRecord, Object, Scratch};
 
 use super::failure::{BuildFailure, BuildStatus, LOG_TAIL_LINES};
 use super::inputs::RequirementTrees;
+use super::layered::Layered;
 use super::trace::BuildTrace;
 use crate::environment::{EnvironmentRequest, PackageTree, Replace, realize_environment};
 use crate::event::Event;
@@ -92,7 +93,8 @@ pub(super) struct BuildPlace<'a> {
     /// The version as the pin or the sdist says; unknown for some direct references until the wheel is there.
     pub(super) version: Option<PackageVersion>,
     pub(super) sdist: &'a UnpackedSdist,
-    scratch: &'a Scratch,
+    pub(super) scratch: &'a Scratch,
+    pub(super) layered: Layered,
     seen: Seen,
     pub(super) log: Mutex<BuildLog>,
     pub(super) trace: BuildTrace,
@@ -111,7 +113,7 @@ impl<'a> BuildPlace<'a> {
     pub(super) fn new(
         engine: &'a Arc<Engine>,
         pin: &'a Pin,
-        version: Option<PackageVersion>,
+        (version, layered): (Option<PackageVersion>, Layered),
         (scratch, sdist): (&'a Scratch, &'a UnpackedSdist),
     ) -> Result<Self, ObtainError> {
         let label = version.clone().unwrap_or_else(|| pin.label_version());
@@ -126,6 +128,7 @@ impl<'a> BuildPlace<'a> {
             version,
             sdist,
             scratch,
+            layered,
             log: Mutex::new(log),
             trace: BuildTrace::default(),
             started_at: engine.session.store.now(),
@@ -260,17 +263,24 @@ impl<'a> BuildPlace<'a> {
         }
     }
 
-    /// The paths that are this build's alone, and must not be in its wheel.
-    pub(super) fn foreign_paths(&self) -> ForeignPaths {
+    /// The paths that are this build's alone, and must not be in its wheel. That of the store is there on purpose where files
+    /// load libraries of it (`uses_store`).
+    pub(super) fn foreign_paths(&self, uses_store: bool) -> ForeignPaths {
         let options = &self.engine.session.options;
         let store = self.engine.session.store.root();
         // What else is in the folder has names that the world is full of: `/build/lib`.
         let mut paths = vec![self.inner("src"), self.inner("out"), self.seen.environments.clone()];
-        paths.extend([store.to_owned(), self.scratch.path().to_owned()]);
-        paths.extend(store.canonicalize());
+        paths.push(self.scratch.path().to_owned());
+        if !uses_store {
+            paths.push(store.to_owned());
+            paths.extend(store.canonicalize());
+        }
         paths.extend(self.engine.session.store.lower_stores().iter().map(|lower| lower.root().to_owned()));
         // A build in the sandbox knows nothing of a home, and root's is in many a manual.
-        let is_told = |home: &&PathBuf| options.sandbox == SandboxChoice::None || home.as_path() != Path::new("/root");
+        let is_told = |home: &&PathBuf| {
+            let is_of_manuals = options.sandbox != SandboxChoice::None && home.as_path() == Path::new("/root");
+            !(is_of_manuals || uses_store && store.starts_with(home))
+        };
         paths.extend(options.home.iter().filter(is_told).cloned());
         ForeignPaths::new(paths)
     }
@@ -334,12 +344,20 @@ impl<'a> BuildPlace<'a> {
             writable.push(Bind::new(&self.sdist.root, &editable.path));
         }
         let cores = u32::try_from(session.options.jobs).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-        let programs = environment.join("bin").to_string_lossy().into_owned();
+        let mut programs = vec![environment.join("bin").to_string_lossy().into_owned()];
+        let mut passed = Vec::new();
+        if let Some(sysroot) = self.layered.sysroot() {
+            read_only.push(Bind::new(&sysroot.folder, &sysroot.seen));
+            programs.push(sysroot.programs());
+            passed = sysroot.variables();
+        }
+        let programs: Vec<&str> = programs.iter().map(String::as_str).collect();
         Ok(SandboxSpec {
             read_only,
             writable,
+            overlay: self.layered.overlay(),
             tmpfs: Vec::new(),
-            environment: build_environment(&BuildEnvironment { programs: &[&programs], cores, passed: &[] }),
+            environment: build_environment(&BuildEnvironment { programs: &programs, cores, passed: &passed }),
             working_directory: self.seen.build.clone(),
             argv: vec![environment.join("bin/python").into(), self.seen.runner.clone().into()],
             stdin: None,

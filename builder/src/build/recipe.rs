@@ -9,6 +9,7 @@ use pip_accel_schema::recipe::{BuildInput, Recipe};
 use pip_accel_store::StoreError;
 
 use super::inputs::{LockedBuildRequirement, RequirementTrees};
+use crate::layers::Layers;
 use crate::sandbox::SANDBOX_POLICY;
 use crate::session::{SandboxChoice, Session};
 
@@ -31,12 +32,12 @@ pub(crate) const fn policy_of(sandbox: SandboxChoice) -> &'static str {
     }
 }
 
-/// The recipe of building `source` on `trees`.
+/// The recipe of building `source` on `trees`, with `layers` over `/usr`.
 pub(super) fn of(
     session: &Session,
     (name, version): (&PackageName, &PackageVersion),
     source: &Sha256Digest,
-    trees: &RequirementTrees,
+    (trees, layers): (&RequirementTrees, &Layers),
 ) -> Recipe {
     let mut build_inputs: Vec<BuildInput> = trees
         .objects()
@@ -56,7 +57,7 @@ pub(super) fn of(
         build_inputs,
         config_settings: BTreeMap::new(),
         environment: BTreeMap::new(),
-        layers: Vec::new(),
+        layers: layers.digests(),
         sandbox_policy: sandbox_policy(session).to_owned(),
     }
 }

@@ -69,7 +69,9 @@ impl BuildPlace<'_> {
     /// What the build read of the system; `None` when that is not known in full.
     pub(super) async fn system_inputs(&self) -> Option<SystemInputs> {
         let trace = self.trace.0.lock().unwrap_or_else(PoisonError::into_inner).wheel.take();
-        let trace = trace.filter(|trace| trace.complete)?;
+        let mut trace = trace.filter(|trace| trace.complete)?;
+        // What the recipe has already.
+        trace.read.retain(|path| !self.layered.layers().have(path));
         let work = tokio::task::spawn_blocking(move || system::system_inputs(&trace.read));
         match work.await {
             Ok(Ok(inputs)) => Some(inputs),

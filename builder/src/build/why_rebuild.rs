@@ -126,7 +126,7 @@ fn builds_of(session: &Session, name: &PackageName) -> Result<Vec<(Object, Recip
             let recipe = (**recipe).clone();
             Some((object, recipe))
         }
-        Provenance::Source { .. } | Provenance::Wheel { .. } => None,
+        Provenance::Source { .. } | Provenance::Wheel { .. } | Provenance::Layer { .. } => None,
     };
     Ok(session.store.objects_named(name, None)?.into_iter().filter_map(recipe).collect())
 }
@@ -239,7 +239,7 @@ fn recipe_now(session: &Session, earlier: &Recipe, known: &Known) -> Recipe {
         build_inputs,
         config_settings: Default::default(),
         environment: Default::default(),
-        layers: Vec::new(),
+        layers: earlier.layers.clone(),
         sandbox_policy: sandbox_policy(session).to_owned(),
     }
 }

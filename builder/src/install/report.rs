@@ -52,7 +52,9 @@ pub fn report(session: &Arc<Session>, packages: &[ChangedPackage], version: &str
 fn entry(session: &Session, part: &Part, package: &ChangedPackage) -> Result<Value, InstallError> {
     let object = &part.tree.object;
     let sha256 = match &object.provenance {
-        Provenance::Source { sha256, .. } | Provenance::Wheel { sha256, .. } => *sha256,
+        Provenance::Source { sha256, .. } | Provenance::Wheel { sha256, .. } | Provenance::Layer { sha256, .. } => {
+            *sha256
+        }
         Provenance::Build { recipe, .. } => recipe.source,
     };
     let direct: Option<Value> = part.direct_url.as_deref().and_then(|text| serde_json::from_str(text).ok());

@@ -12,6 +12,7 @@ use crate::build::BuildFailure;
 use crate::checkout::CheckoutError;
 use crate::environment::EnvironmentError;
 use crate::index::{ChoiceError, DownloadError, IndexError};
+use crate::layers::LayerError;
 use crate::lock::LockError;
 use crate::python::interpreter::Unsupported;
 use crate::python::sdist::SdistError;
@@ -149,6 +150,14 @@ pub enum ObtainError {
         pin: String,
         /// Why.
         source: Arc<NoSandbox>,
+    },
+    /// Packages of the system that it is built with could not be had.
+    #[error("packages of the system can't be unpacked for `{pin}`")]
+    Layers {
+        /// The package.
+        pin: String,
+        /// Why.
+        source: Arc<LayerError>,
     },
     /// The sandbox failed.
     #[error("`{pin}` can't be built")]

@@ -49,7 +49,9 @@ fn count(packages: usize) -> String {
 /// The SHA-256 of the published file that an object comes from.
 fn source_of(object: &Object) -> Sha256Digest {
     match &object.provenance {
-        Provenance::Source { sha256, .. } | Provenance::Wheel { sha256, .. } => *sha256,
+        Provenance::Source { sha256, .. } | Provenance::Wheel { sha256, .. } | Provenance::Layer { sha256, .. } => {
+            *sha256
+        }
         Provenance::Build { recipe, .. } => recipe.source,
     }
 }

@@ -32,6 +32,6 @@ impl Unfinished {
 pub(crate) fn source_name(object: &NewObject) -> Option<String> {
     match &object.provenance {
         Provenance::Source { file_name, .. } => Some(file_name.clone()),
-        Provenance::Wheel { .. } | Provenance::Build { .. } => None,
+        Provenance::Wheel { .. } | Provenance::Build { .. } | Provenance::Layer { .. } => None,
     }
 }

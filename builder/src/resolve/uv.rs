@@ -295,6 +295,7 @@ impl Run<'_> {
         Ok(SandboxSpec {
             read_only,
             writable,
+            overlay: None,
             tmpfs: Vec::new(),
             environment: self.environment(&paths.cache),
             working_directory: paths.exchange,

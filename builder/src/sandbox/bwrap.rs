@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::etc;
 use super::host::{BWRAP_VERSION_TMPFS_SIZE, ENV, HostFacts, Identity, RootEntryKind, SETPRIV};
+use super::overlay::Overlay;
 use super::spec::{INNER_ID, Network, SandboxSpec};
 
 /// Numbers of the descriptors that bwrap inherits.
@@ -30,7 +31,7 @@ pub struct Descriptors {
 pub fn arguments(spec: &SandboxSpec, host: &HostFacts, descriptors: &Descriptors) -> Vec<OsString> {
     let mut arguments = Arguments(Vec::new());
     namespaces(&mut arguments, spec, host.identity);
-    system(&mut arguments, host);
+    system(&mut arguments, spec, host);
     etc_files(&mut arguments, spec.network, host, &descriptors.etc);
     mounts(&mut arguments, spec, host);
     // Last of the mounts: nothing can be made at the top level or in /etc any more.
@@ -126,8 +127,9 @@ fn namespaces(arguments: &mut Arguments, spec: &SandboxSpec, identity: Identity)
     }
 }
 
-fn system(arguments: &mut Arguments, host: &HostFacts) {
-    arguments.mount("--ro-bind", Path::new("/usr"), Path::new("/usr"));
+fn system(arguments: &mut Arguments, spec: &SandboxSpec, host: &HostFacts) {
+    let usr = spec.overlay.as_ref().map_or_else(|| PathBuf::from("/usr"), Overlay::mounted);
+    arguments.mount("--ro-bind", &usr, Path::new("/usr"));
     for entry in &host.root_entries {
         match &entry.kind {
             RootEntryKind::Link(target) => arguments.mount("--symlink", target, &entry.path),

@@ -30,6 +30,7 @@ fn spec(network: Network) -> SandboxSpec {
             Bind::new("/scratch/env", "/pip-accel/env"),
         ],
         writable: vec![Bind::new("/scratch/build", "/build")],
+        overlay: None,
         tmpfs: vec![Tmpfs { target: "/var/tmp".into(), size_bytes: Some(1_000_000) }],
         environment: vec![("HOME".into(), "/homeless".into()), ("LD_LIBRARY_PATH".into(), "/build/lib".into())],
         working_directory: "/build".into(),

@@ -11,6 +11,7 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::diagnosis::{KernelSwitches, NoSandbox};
+use super::overlay::Overlay;
 use super::spec::{Limits, Network, SandboxSpec, default_limits};
 use super::{CancelSignal, SandboxError, SandboxStatus, TraceRefused, etc, run, run_traced};
 
@@ -132,6 +133,21 @@ impl HostFacts {
         }
     }
 
+    /// Whether `overlay` can be laid over `/usr` here: runs `true` below it.
+    ///
+    /// # Errors
+    /// The reason, as the end of a sentence.
+    pub async fn probe_overlay(&self, overlay: &Overlay) -> Result<(), String> {
+        let mut output = Vec::new();
+        let spec = SandboxSpec { overlay: Some(overlay.clone()), ..probe_spec() };
+        match run(&spec, self, &mut output, &mut CancelSignal::never()).await {
+            Ok(outcome) if outcome.status == SandboxStatus::Exited { code: 0 } => Ok(()),
+            Ok(_) => Err(String::from_utf8_lossy(&output).trim().to_owned()),
+            Err(SandboxError::Start { source, .. }) => Err(source.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// The facts without the trial run: cheap, but does not say whether a sandbox is possible.
     ///
     /// # Errors
@@ -180,6 +196,7 @@ fn probe_spec() -> SandboxSpec {
     SandboxSpec {
         read_only: Vec::new(),
         writable: Vec::new(),
+        overlay: None,
         tmpfs: Vec::new(),
         environment: Vec::new(),
         working_directory: PathBuf::from("/"),

@@ -14,6 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
+use super::overlay::OverlayMount;
 use super::spec::{Limits, OPEN_FILES_HARD};
 use super::trace::Installer;
 
@@ -33,12 +34,14 @@ pub(super) fn prepare(
     command: &mut Command,
     inherited: Vec<RawFd>,
     limits: &Limits,
-    trace: Option<Installer>,
+    (overlay, trace): (Option<OverlayMount>, Option<Installer>),
 ) -> io::Result<()> {
     let limits = resource_limits(limits)?;
     let (_, descriptors_max) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     let descriptors_max = RawFd::try_from(descriptors_max).unwrap_or(RawFd::MAX).min(DESCRIPTORS_CLOSED_MAX);
     let set_up = move || {
+        // First: the identity maps of a user namespace are written through /proc, which the trace would see.
+        overlay.as_ref().map_or(Ok(()), OverlayMount::mount)?;
         // SAFETY: umask, setrlimit, close_range and fcntl are async-signal-safe and touch nothing but the new process.
         unsafe {
             libc::umask(0o022);

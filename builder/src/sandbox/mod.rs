@@ -30,6 +30,7 @@ mod host;
 mod launch;
 mod outcome;
 pub mod output;
+mod overlay;
 mod ownership;
 mod plumbing;
 pub mod seccomp;
@@ -50,6 +51,7 @@ pub use host::{BWRAP_VERSION_MIN, BwrapVersion, HostFacts, HostQuery, Identity, 
 pub use outcome::{SandboxError, SandboxOutcome, SandboxStatus};
 pub(crate) use output::printable;
 pub use output::{LastLines, OutputSink};
+pub use overlay::Overlay;
 pub use ownership::OwnershipError;
 pub use spec::{Bind, INNER_ID, Limits, Network, SANDBOX_POLICY, SandboxSpec, SpecError, Tmpfs, default_limits};
 pub use supervisor::{SUPERVISE, supervise};

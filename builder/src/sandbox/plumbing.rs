@@ -13,6 +13,7 @@ use tokio::net::unix::pipe;
 
 use super::bwrap::{self, Descriptors};
 use super::host::{HostFacts, Identity};
+use super::overlay::OverlayMount;
 use super::spec::SandboxSpec;
 use super::trace::Installer;
 use super::{SandboxError, etc, launch, seccomp};
@@ -79,7 +80,10 @@ pub(super) fn prepare(
     }
     inherited.extend([filter, arguments].into_iter().chain(etc).map(OwnedFd::from));
     let numbers = inherited.iter().map(AsRawFd::as_raw_fd).collect();
-    launch::prepare(&mut command, numbers, &spec.limits, trace).map_err(step("reading the resource limits"))?;
+    let overlay = spec.overlay.as_ref().map(|overlay| OverlayMount::prepare(overlay, host.identity)).transpose();
+    let overlay = overlay.map_err(step("preparing what is laid over /usr"))?;
+    launch::prepare(&mut command, numbers, &spec.limits, (overlay, trace))
+        .map_err(step("reading the resource limits"))?;
 
     let receiver = |reader: io::PipeReader| pipe::Receiver::from_owned_fd(reader.into());
     let status = receiver(status).map_err(step("watching a pipe"))?;

@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use super::overlay::Overlay;
+
 /// Version of the rules in this module: it is part of every recipe, so a change of what a build can see changes the
 /// recipe. Raise it whenever [`super::bwrap::arguments`] or [`super::seccomp`] change what a build can observe.
 pub const SANDBOX_POLICY: &str = "bwrap/1";
@@ -118,6 +120,8 @@ pub struct SandboxSpec {
     /// Visible and writable: the build's scratch folder. Nothing else outlives the run. Must be folders without the
     /// setgid bit (it is inherited, and copying it is refused), and must not hold hard links to anything precious.
     pub writable: Vec<Bind>,
+    /// What is laid over `/usr`; `None` for the host's alone.
+    pub overlay: Option<Overlay>,
     /// Further tmpfs mounts besides `/tmp` and `/dev/shm`.
     pub tmpfs: Vec<Tmpfs>,
     /// The whole environment; see [`super::build_environment`]. Never passed on a command line.
@@ -169,6 +173,9 @@ impl SandboxSpec {
         for bind in self.read_only.iter().chain(&self.writable) {
             check_path(&bind.source)?;
             check_target(&bind.target)?;
+        }
+        for path in self.overlay.iter().flat_map(|overlay| overlay.layers.iter().chain([&overlay.work])) {
+            check_path(path)?;
         }
         self.tmpfs.iter().try_for_each(|mount| check_target(&mount.target))?;
         check_path(&self.working_directory)?;

@@ -11,7 +11,7 @@ pub enum SystemPackagesArg {
     Ask,
     /// Install them without a question: apt-get, with sudo where that is needed
     Install,
-    /// Unpack them into the store, without root (not possible yet)
+    /// Unpack them into the store, without root: only the builds see them
     Unpack,
     /// Say which they are and stop
     Refuse,

@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<Exit, Failu
         );
     }
     let mut settings = context.settings()?;
-    let policy = Policy::of(&mut settings, args.system_packages)?;
+    let policy = Policy::of(&mut settings, args.system_packages);
     let store = context.open(&settings, Access::ReadWrite)?;
     let opened = Opened::new(context, store, settings, &args.source, &LockOptions::default())?;
     let obtained = in_rounds(context, (&opened, policy), || build_one(&opened.session, &target))?;

@@ -19,7 +19,7 @@ pub(super) fn run(context: &Context<'_>, args: &FetchArgs) -> Result<Exit, Failu
     let started = Instant::now();
     let lock = load_lock(context, &args.lock, &args.choice.choice())?;
     let mut settings = context.settings()?;
-    let policy = Policy::of(&mut settings, args.system_packages)?;
+    let policy = Policy::of(&mut settings, args.system_packages);
     let store = context.open(&settings, Access::ReadWrite)?;
     let opened = Opened::new(context, store, settings, &args.source, &lock.options)?;
     let place = context.host.absolute(&args.lock);

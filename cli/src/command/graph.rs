@@ -147,6 +147,7 @@ fn node(object: &Object, layer: usize) -> Node {
     let (kind, label, detail) = match &object.provenance {
         Provenance::Source { file_name, .. } => (NodeKind::Source, file_name.clone(), size),
         Provenance::Wheel { .. } => (NodeKind::Wheel, release, size),
+        Provenance::Layer { package, version, .. } => (NodeKind::Layer, package.clone(), format!("{size}, {version}")),
         Provenance::Build { recipe, .. } => {
             (NodeKind::Build, release, format!("{size}, built for {}", recipe.interpreter_label))
         }

@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     settings.set("link-mode", args.link_mode.map(|mode| Value::Text(link_mode(mode).as_str().to_owned())));
     settings.set("link", (!args.link.is_empty()).then(|| Value::List(args.link.clone())));
     apply_flags(&mut settings, &args.source);
-    let policy = Policy::of(&mut settings, args.system_packages)?;
+    let policy = Policy::of(&mut settings, args.system_packages);
     let mut request = request(context, args, &settings)?;
     let known = content_of_known(context, args, &request);
     let mut begun = None;

@@ -23,26 +23,19 @@ const ROUNDS_MAX: usize = 10;
 pub(super) enum Policy {
     Ask,
     Install,
+    Unpack,
     Refuse,
 }
 
 impl Policy {
     /// The policy of the settings and of the command line.
-    ///
-    /// # Errors
-    /// For `unpack`, which is not there yet.
-    pub(super) fn of(settings: &mut Settings, flag: Option<SystemPackagesArg>) -> Result<Self, Failure> {
+    pub(super) fn of(settings: &mut Settings, flag: Option<SystemPackagesArg>) -> Self {
         settings.set("system-packages", flag.map(|word| Value::Text(word.as_str().to_owned())));
         match settings.text("system-packages") {
-            Some("install") => Ok(Self::Install),
-            Some("refuse") => Ok(Self::Refuse),
-            Some("unpack") => {
-                let text = "`system-packages = unpack` is not possible yet".to_owned();
-                Err(Failure::new(Exit::Usage, text).hint(
-                    "use `ask` (shows the command and asks), `install` (does not ask) or `refuse` (says what to install)",
-                ))
-            }
-            _ => Ok(Self::Ask),
+            Some("install") => Self::Install,
+            Some("refuse") => Self::Refuse,
+            Some("unpack") => Self::Unpack,
+            _ => Self::Ask,
         }
     }
 }
@@ -111,7 +104,7 @@ pub(super) fn in_rounds<T, E: Failing>(
         };
         let Some(builds) = lacking(&error) else { return Err(error.into()) };
         if let Some(again) = builds.iter().find(|build| seen.contains(&evidence(build))) {
-            let text = repeated(again, &installed);
+            let text = repeated(again, policy, &installed);
             return Err(error.into().no_use(text));
         }
         if round >= ROUNDS_MAX {
@@ -125,6 +118,14 @@ pub(super) fn in_rounds<T, E: Failing>(
             }
         }
         let explained: Vec<[String; 2]> = builds.iter().filter_map(|build| lines(build)).collect();
+        if policy == Policy::Unpack {
+            explained.iter().flatten().for_each(|line| context.ui.note(line));
+            for build in &builds {
+                opened.session.layer_requests.add(&build.name, &build.version, build.missing_packages());
+            }
+            installed.extend(packages);
+            continue;
+        }
         if let Err(stop) = grant(context, (opened, policy), &packages, &explained) {
             return Err(match stop {
                 Stop::Interrupted => RealizeError::Interrupted.into(),
@@ -141,11 +142,12 @@ fn lines(build: &BuildFailure) -> Option<[String; 2]> {
     Some([format!("{}=={}: {missing}", build.name, build.version), remedy])
 }
 
-fn repeated(build: &BuildFailure, installed: &BTreeSet<String>) -> String {
+fn repeated(build: &BuildFailure, policy: Policy, installed: &BTreeSet<String>) -> String {
     let (_, kind, name) = evidence(build);
     let names: Vec<&str> = installed.iter().map(String::as_str).collect();
     format!(
-        "installed were {}, and the {kind} {name} is still missing: it is not where this build looks",
+        "{} were {}, and the {kind} {name} is still missing: it is not where this build looks",
+        if policy == Policy::Unpack { "unpacked" } else { "installed" },
         names.join(", ")
     )
 }

@@ -183,6 +183,7 @@ fn options(
             .collect(),
         home: host.home(),
         search_path: host.variable("PATH").unwrap_or_default(),
+        unpack: settings.text("system-packages") == Some("unpack"),
         explain: ExplainOptions {
             rules: own_rules(host, settings)?,
             may_make_index: !offline && (!settings.is_set("make-index") || settings.flag("make-index")),

@@ -56,6 +56,7 @@ fn as_json(store: &Store, object: &Object) -> Result<serde_json::Value, Failure>
         "registered_at": object.registered_at,
         "last_used_at": object.last_used_at,
         "roots": referrers.roots,
+        "references": store.origin(object)?.references.iter().map(|object| object.id).collect::<Vec<_>>(),
         "referrers": referrers.objects.iter().map(|object| object.id).collect::<Vec<_>>(),
     }))
 }
@@ -80,6 +81,9 @@ fn show(context: &Context<'_>, store: &Store, object: &Object) -> Result<(), Fai
     if let Provenance::Build { read, .. } = &object.provenance {
         let read = read.as_ref().map_or_else(|| "not known, the build was not traced".to_owned(), ToString::to_string);
         ui.data(&format!("  read of the system: {read}"));
+    }
+    for reference in store.origin(object)?.references {
+        ui.data(&format!("  refers to: {}=={} ({})", reference.name, reference.version, reference.id));
     }
     for noticed in noticed(store, object)? {
         ui.data(&format!("  noticed: {noticed}"));
@@ -107,6 +111,9 @@ fn from(provenance: &Provenance) -> String {
     match provenance {
         Provenance::Source { file_name, sha256 } => format!("{file_name}, as published (SHA-256 {sha256})"),
         Provenance::Wheel { file_name, sha256, .. } => format!("the wheel {file_name} (SHA-256 {sha256})"),
+        Provenance::Layer { package, version, architecture, sha256 } => {
+            format!("the Debian package {package} {version} ({architecture}, SHA-256 {sha256})")
+        }
         Provenance::Build { recipe, .. } => {
             let inputs: Vec<String> =
                 recipe.build_inputs.iter().map(|input| format!("{}=={}", input.name, input.version)).collect();

@@ -100,6 +100,7 @@ pub(super) fn heading(object: &Object) -> String {
         Provenance::Source { .. } => "source",
         Provenance::Wheel { .. } => "wheel",
         Provenance::Build { .. } => "build",
+        Provenance::Layer { .. } => "layer",
     };
     format!("{}=={} ({kind}) {}", object.name, object.version, object.id)
 }

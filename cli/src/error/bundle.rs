@@ -40,6 +40,9 @@ impl From<MakeBundleError> for Failure {
         match error {
             MakeBundleError::Realize(error) => error.into(),
             MakeBundleError::Bundle(error) => error.into(),
+            MakeBundleError::Unpacked { .. } => Self::new(Exit::Error, sentence(&error)).hint(
+                "install these packages here and on the other machine, build it in another store, and bundle that",
+            ),
             MakeBundleError::Output { .. } if is_full(&error) => full(&error),
             MakeBundleError::Output { ref path, .. } => {
                 let folder = path.parent().unwrap_or(Path::new("/")).display();

@@ -1,6 +1,7 @@
 //! Errors about system packages, and builds that lack some.
 
 use pip_accel_builder::build::BuildFailure;
+use pip_accel_builder::layers::LayerError;
 use pip_accel_builder::realize::error::ObtainError;
 use pip_accel_builder::system_packages::index::{AptError, IndexError, UpdateError};
 use pip_accel_builder::system_packages::own::OwnRulesError;
@@ -45,6 +46,27 @@ impl From<OwnRulesError> for Failure {
         Self::new(Exit::Usage, sentence(&error)).hint(
             "mend that file, or name others: PIP_ACCEL_SYSTEM_PACKAGE_RULES; the format is in docs/system-packages.md",
         )
+    }
+}
+
+/// Packages that could not be unpacked for a build.
+pub(super) fn layers(error: &LayerError, text: String) -> Failure {
+    match error {
+        LayerError::Offline { .. } => {
+            Failure::new(Exit::Offline, text).hint("repeat the command while there is a network")
+        }
+        LayerError::Apt(_) => Failure::new(Exit::Error, text)
+            .hint("check the package sources: apt-get update")
+            .hint("or install the packages: --system-packages ask"),
+        LayerError::Hash { .. } | LayerError::Unhashed { .. } | LayerError::Deb(_) => Failure::new(Exit::Error, text)
+            .hint("nothing of it was kept; check the package sources, or use another mirror"),
+        LayerError::TooMany { .. } | LayerError::TooLarge { .. } => {
+            Failure::new(Exit::Error, text).hint("install the packages: --system-packages ask")
+        }
+        LayerError::Store(error) => super::store_failure(error),
+        LayerError::File { .. } => {
+            Failure::new(Exit::Error, text).hint("check the disk and the store: pip-accel doctor")
+        }
     }
 }
 

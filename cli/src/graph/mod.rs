@@ -18,6 +18,8 @@ pub(crate) enum NodeKind {
     Wheel,
     /// A tree that was built.
     Build,
+    /// A package of the system.
+    Layer,
     /// A published file.
     Source,
     /// Something the store does not have.
@@ -77,6 +79,7 @@ impl NodeKind {
             Self::Top => ("#e8e8f8", "#4646a0"),
             Self::Wheel => ("#e6f4e6", "#3c7a3c"),
             Self::Build => ("#fdf0dc", "#a0681e"),
+            Self::Layer => ("#f2e8f4", "#7a3c86"),
             Self::Source => ("#f4f4f4", "#707070"),
             Self::Missing => ("#ffffff", "#b03030"),
         }

@@ -78,12 +78,13 @@ fn identity(object: &ObjectRecord) -> Result<ObjectId, BundleFault> {
         return wrong("has a record of a newer format");
     }
     let path: StorePath = object.path.parse().map_err(|error| fault(&object.path, error))?;
-    let (id, is_source) = match &object.provenance {
+    let (id, is_plain) = match &object.provenance {
         Provenance::Source { file_name, sha256 } => (ObjectId::of_source(file_name, sha256), true),
         Provenance::Wheel { sha256, bytecode_tag, .. } => (ObjectId::of_wheel(sha256, bytecode_tag), false),
         Provenance::Build { recipe, system_inputs, bytecode_tag, .. } => {
             (ObjectId::of_build(&recipe.id(), system_inputs, bytecode_tag), false)
         }
+        Provenance::Layer { sha256, .. } => (ObjectId::of_layer(sha256), true),
     };
     if *path.id() != id || !object.lists_its_system_inputs() {
         return wrong("is not the id of what it says it is made from");
@@ -97,7 +98,7 @@ fn identity(object: &ObjectRecord) -> Result<ObjectId, BundleFault> {
     if object.manifest.content_digest() != object.content_digest {
         return wrong("has a manifest that is not the one of its content digest");
     }
-    if is_source != object.link_plan.is_none() {
+    if is_plain != object.link_plan.is_none() {
         return wrong("has a link plan that it should not have, or lacks one");
     }
     let is_sorted = object.references.windows(2).all(|pair| pair[0] < pair[1]);

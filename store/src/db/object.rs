@@ -244,6 +244,7 @@ fn kind_and_source(provenance: &Provenance) -> (&'static str, &Sha256Digest) {
         Provenance::Source { sha256, .. } => ("source", sha256),
         Provenance::Wheel { sha256, .. } => ("wheel", sha256),
         Provenance::Build { recipe, .. } => ("build", &recipe.source),
+        Provenance::Layer { sha256, .. } => ("layer", sha256),
     }
 }
 

@@ -42,7 +42,7 @@ impl Store {
             let mut origin =
                 Origin { references: references.into_iter().map(|(_, object)| object).collect(), ..Origin::default() };
             let (source, inputs) = match &object.provenance {
-                Provenance::Source { .. } => return Ok(origin),
+                Provenance::Source { .. } | Provenance::Layer { .. } => return Ok(origin),
                 Provenance::Wheel { sha256, .. } => (sha256, &[][..]),
                 Provenance::Build { recipe, .. } => (&recipe.source, recipe.build_inputs.as_slice()),
             };

@@ -66,6 +66,7 @@ fn id_of(record: &ObjectRecord) -> ObjectId {
         Provenance::Build { recipe, system_inputs, bytecode_tag, .. } => {
             ObjectId::of_build(&recipe.id(), system_inputs, bytecode_tag)
         }
+        Provenance::Layer { sha256, .. } => ObjectId::of_layer(sha256),
     }
 }
 

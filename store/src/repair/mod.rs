@@ -286,7 +286,7 @@ impl Store {
             patients.push(Patient { row, object, references, roots, findings });
         }
         patients.sort_by_key(|patient| match patient.object.provenance {
-            Provenance::Source { .. } => 0,
+            Provenance::Source { .. } | Provenance::Layer { .. } => 0,
             Provenance::Wheel { .. } => 1,
             Provenance::Build { .. } => 2,
         });

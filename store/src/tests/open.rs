@@ -25,7 +25,7 @@ fn a_newer_store_is_refused() {
     let database = rusqlite::Connection::open(test.path("db/store.sqlite")).expect("the database");
     database.execute_batch("PRAGMA user_version = 77").expect("set");
     let refused = Store::open(options(&test.root()));
-    assert!(matches!(refused, Err(OpenError::NewerFormat { found: 77, supported: 2, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::NewerFormat { found: 77, supported: 3, .. })), "{refused:?}");
     let message = refused.expect_err("refused").to_string();
     assert!(message.contains("77") && message.contains(&test.root().display().to_string()), "{message}");
 }

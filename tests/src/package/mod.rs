@@ -1,5 +1,6 @@
 //! Tiny wheels and sdists made in code, correct ones and evil ones, with the same bytes in every run.
 
+mod deb;
 mod lock;
 mod sdist;
 mod wheel;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+pub use deb::{AptRepository, DebBuilder, DebCompression};
 pub use lock::LockWriter;
 pub use sdist::{EvilMember, SdistBackend, SdistBuilder, SdistFormat};
 pub use wheel::{Evil, WheelBuilder};

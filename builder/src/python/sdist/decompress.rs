@@ -18,7 +18,7 @@ const INPUT_BYTES: usize = 128 << 10;
 
 /// How an archive is packed, by its first bytes: names lie too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
+pub(crate) enum Compression {
     Gzip,
     Bzip2,
     Xz,
@@ -29,7 +29,7 @@ pub(super) enum Compression {
 
 impl Compression {
     /// Looks at the start of `file`.
-    pub(super) fn of(file: &File) -> io::Result<Option<Self>> {
+    pub(crate) fn of(file: &File) -> io::Result<Option<Self>> {
         let mut start = [0; 6];
         let mut length = 0;
         while length < start.len() {
@@ -49,7 +49,7 @@ impl Compression {
     }
 
     /// The unpacked bytes of `file`.
-    pub(super) fn reader(self, file: File) -> Box<dyn Read> {
+    pub(crate) fn reader(self, file: File) -> Box<dyn Read> {
         let file = BufReader::with_capacity(INPUT_BYTES, file);
         match self {
             Self::Gzip => Box::new(MultiGzDecoder::new(file)),
@@ -63,24 +63,24 @@ impl Compression {
 
 /// Whether a [`Meter`] ran out: asked when reading fails, since readers in between wrap errors as they like.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Overrun(Rc<Cell<bool>>);
+pub(crate) struct Overrun(Rc<Cell<bool>>);
 
 impl Overrun {
-    pub(super) fn happened(&self) -> bool {
+    pub(crate) fn happened(&self) -> bool {
         self.0.get()
     }
 }
 
 /// Passes bytes on up to a limit, then fails.
 #[derive(Debug)]
-pub(super) struct Meter<R> {
+pub(crate) struct Meter<R> {
     inner: R,
     left: u64,
     overrun: Overrun,
 }
 
 impl<R: Read> Meter<R> {
-    pub(super) fn new(inner: R, limit: u64) -> (Self, Overrun) {
+    pub(crate) fn new(inner: R, limit: u64) -> (Self, Overrun) {
         let overrun = Overrun::default();
         (Self { inner, left: limit, overrun: overrun.clone() }, overrun)
     }

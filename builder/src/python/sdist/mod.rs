@@ -2,9 +2,9 @@
 
 mod build_system;
 mod checkout_file;
-mod decompress;
+pub(crate) mod decompress;
 mod identity;
-mod tar_archive;
+pub(crate) mod tar_archive;
 #[cfg(test)]
 mod tests;
 mod tree;

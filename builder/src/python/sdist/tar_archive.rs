@@ -1,4 +1,4 @@
-//! Sdists that are tar archives.
+//! Tar archives, of sdists and of Debian packages.
 //!
 //! Entries are taken raw: long names and extended headers are read here, because the library would read them
 //! to any length.
@@ -6,15 +6,44 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use pip_accel_schema::manifest::EntryPath;
 use tar::{Archive, Entry, EntryType, PaxExtensions};
 
 use super::Fault;
 use super::decompress::{Compression, Meter};
-use super::tree::{FileHeader, SourceTree};
+use super::tree::SourceTree;
 use crate::python::archive::{ArchiveLimits, ArchiveRefusal, entry_name, printable};
 
 /// Longest extended header or long name, in bytes; names of that length are refused later by their own limit.
 const EXTENDED_HEADER_BYTES_MAX: u64 = 256 << 10;
+
+/// What an entry says about its file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileHeader {
+    pub(crate) executable: bool,
+    /// Seconds since 1970.
+    pub(crate) mtime: i64,
+    /// Length in bytes.
+    pub(crate) size: u64,
+}
+
+/// Where the entries of an archive go. Names are checked ([`entry_name`]), targets of symbolic links are not.
+pub(crate) trait TarTree {
+    /// Whether the entry of that name is left out, whatever it is; asked before anything else.
+    fn leaves_out(&self, name: &[u8]) -> bool;
+
+    /// A folder, with its time in seconds since 1970.
+    fn add_directory(&mut self, path: &EntryPath, mtime: i64) -> Result<(), Fault>;
+
+    /// A file; `content` must have as many bytes as its header says.
+    fn add_file(&mut self, path: &EntryPath, header: FileHeader, content: &mut dyn Read) -> Result<(), Fault>;
+
+    /// A symbolic link to whatever the archive says.
+    fn add_symlink(&mut self, path: &EntryPath, target: &[u8]) -> Result<(), Fault>;
+
+    /// Another name of a file that came before.
+    fn add_hard_link(&mut self, path: &EntryPath, target: &EntryPath) -> Result<(), Fault>;
+}
 
 /// What extended headers say about the entry that follows.
 #[derive(Debug, Default)]
@@ -42,7 +71,8 @@ pub(super) fn unpack(
     }
 }
 
-fn unpack_entries(content: impl Read, limits: &ArchiveLimits, tree: &mut SourceTree) -> Result<(), Fault> {
+/// Unpacks the archive that `content` gives, which has to end by itself, into `tree`.
+pub(crate) fn unpack_entries(content: impl Read, limits: &ArchiveLimits, tree: &mut impl TarTree) -> Result<(), Fault> {
     let mut archive = Archive::new(content);
     let mut extended = Extended::default();
     let mut count = 0;
@@ -128,7 +158,7 @@ fn add_entry(
     entry: &mut Entry<'_, impl Read>,
     extended: &Extended,
     limits: &ArchiveLimits,
-    tree: &mut SourceTree,
+    tree: &mut impl TarTree,
 ) -> Result<(), Fault> {
     let name = extended.path.clone().unwrap_or_else(|| entry.header().path_bytes().into_owned());
     let kind = entry.header().entry_type();
@@ -139,6 +169,9 @@ fn add_entry(
         // The folder that was packed, `./`.
         let nameless = ArchiveRefusal::Header { what: "a file without a name" };
         return if is_directory && name != b"/" { Ok(()) } else { Err(nameless.into()) };
+    }
+    if tree.leaves_out(name) {
+        return Ok(());
     }
     let path = entry_name(name)?;
     let mode = entry.header().mode().unwrap_or(0o644);

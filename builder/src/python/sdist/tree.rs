@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use pip_accel_schema::manifest::EntryPath;
 
 use super::Fault;
+use super::tar_archive::{FileHeader, TarTree};
 use crate::python::archive::{ArchiveRefusal, CaseRule, NameTable, printable};
 
 /// Earliest time of a file, in seconds since 1970: zip archives, and so wheels, know none before 1980.
@@ -23,16 +24,6 @@ const MTIME_MAX: i64 = 4_102_444_800;
 
 /// Bytes that are copied at a time.
 const COPY_BYTES: usize = 128 << 10;
-
-/// What an entry says about its file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FileHeader {
-    pub(super) executable: bool,
-    /// Seconds since 1970.
-    pub(super) mtime: i64,
-    /// Length in bytes.
-    pub(super) size: u64,
-}
 
 /// What was unpacked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +41,28 @@ pub(super) struct SourceTree {
     /// The times of those folders that have an entry of their own.
     folder_times: HashMap<EntryPath, i64>,
     totals: Totals,
+}
+
+impl TarTree for SourceTree {
+    fn leaves_out(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn add_directory(&mut self, path: &EntryPath, mtime: i64) -> Result<(), Fault> {
+        Self::add_directory(self, path, mtime)
+    }
+
+    fn add_file(&mut self, path: &EntryPath, header: FileHeader, content: &mut dyn Read) -> Result<(), Fault> {
+        Self::add_file(self, path, header, content)
+    }
+
+    fn add_symlink(&mut self, path: &EntryPath, target: &[u8]) -> Result<(), Fault> {
+        Self::add_symlink(self, path, target)
+    }
+
+    fn add_hard_link(&mut self, path: &EntryPath, target: &EntryPath) -> Result<(), Fault> {
+        Self::add_hard_link(self, path, target)
+    }
 }
 
 impl SourceTree {

@@ -4,7 +4,8 @@ use std::io::Cursor;
 use std::path::Path;
 
 use super::Fault;
-use super::tree::{FileHeader, MTIME_MIN, SourceTree};
+use super::tar_archive::FileHeader;
+use super::tree::{MTIME_MIN, SourceTree};
 use crate::python::archive::ArchiveLimits;
 use crate::python::zip_file::{ZipMember, ZipReader};
 

@@ -104,7 +104,7 @@ fn selection_of(engine: &Engine, pin: &Pin, object: &Object) -> Result<Option<Se
             }
             _ => None,
         },
-        Provenance::Source { .. } => None,
+        Provenance::Source { .. } | Provenance::Layer { .. } => None,
     })
 }
 

@@ -13,9 +13,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pip_accel_schema::bundle::BundleManifest;
+use pip_accel_schema::manifest::Provenance;
 use pip_accel_schema::store_path::{ObjectId, StorePath};
 use pip_accel_store::{
-    BundleError, BundleReport, BundleRequest, LockOwner, NewRoot, RootKind, Store, Unbundled, checkpoint,
+    BundleError, BundleReport, BundleRequest, LockOwner, NewRoot, RootKind, Store, StoreError, Unbundled, checkpoint,
 };
 
 pub use output::BundleOutput;
@@ -51,6 +52,16 @@ pub enum MakeBundleError {
     /// It can't be written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// Files in it would look for libraries where this store has them.
+    #[error(
+        "{build} loads libraries of packages that were unpacked into this store ({packages}), and finds them only here"
+    )]
+    Unpacked {
+        /// Name and version of what was built.
+        build: String,
+        /// The packages.
+        packages: String,
+    },
     /// The file can't be made.
     #[error("`{}` can't be written", path.display())]
     Output {
@@ -77,6 +88,7 @@ pub fn bundle(
     let pins = plan.packages.into_iter().map(|package| package.pin);
     let wanted = pins.zip(trees.into_iter().map(|tree| tree.object)).collect();
     let closure = gather(&engine, wanted, Reach { sources: options.sources, obtain: true })?;
+    refuse_unpacked(session, &closure)?;
     let request = BundleRequest {
         interpreter: session.python.interpreter.label(),
         roots: closure.objects.into_iter().collect(),
@@ -89,6 +101,28 @@ pub fn bundle(
     let report = session.lease.write_bundle(&request, output.writer())?;
     output.finish()?;
     Ok(report)
+}
+
+/// Refuses what is tied to the place of this store.
+fn refuse_unpacked(session: &Session, closure: &Closure) -> Result<(), MakeBundleError> {
+    let failed = |error: StoreError| MakeBundleError::Bundle(error.into());
+    let ids: Vec<ObjectId> = closure.objects.iter().copied().collect();
+    for object in session.lease.take(&ids).map_err(failed)?.into_iter().flatten() {
+        if !matches!(&object.provenance, Provenance::Build { recipe, .. } if !recipe.layers.is_empty()) {
+            continue;
+        }
+        let references = session.store.origin(&object).map_err(failed)?.references;
+        let layers = references.iter().filter_map(|layer| match &layer.provenance {
+            Provenance::Layer { package, .. } => Some(package.as_str()),
+            _ => None,
+        });
+        let packages = layers.collect::<Vec<_>>().join(", ");
+        if !packages.is_empty() {
+            let build = format!("{}=={}", object.name, object.version);
+            return Err(MakeBundleError::Unpacked { build, packages });
+        }
+    }
+    Ok(())
 }
 
 /// What a bundle of `lock` would hold of this store, as far as it is here: nothing is fetched or built.

@@ -49,6 +49,7 @@ impl Bench {
         SandboxSpec {
             read_only: Vec::new(),
             writable: vec![Bind::new(self.path(), "/build")],
+            overlay: None,
             tmpfs: Vec::new(),
             environment: build_environment(&BuildEnvironment { programs: &[], cores, passed: &[] }),
             working_directory: "/build".into(),

@@ -209,7 +209,7 @@ pub(super) fn architecture() -> Result<String, AptError> {
 }
 
 /// The files that say where the machine's packages come from.
-fn machine_sources() -> Result<Vec<PathBuf>, AptError> {
+pub(crate) fn machine_sources() -> Result<Vec<PathBuf>, AptError> {
     let mut command = Command::new("apt-config");
     command.args(["shell", "LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"]);
     let text = text_of(command, "apt-config")?;
@@ -250,7 +250,7 @@ fn with_source_lines(text: &str) -> String {
     changed
 }
 
-fn text_of(mut command: Command, program: &'static str) -> Result<String, AptError> {
+pub(crate) fn text_of(mut command: Command, program: &'static str) -> Result<String, AptError> {
     let output = command.output().map_err(|source| AptError::Start { program, source })?;
     if !output.status.success() {
         return Err(AptError::Failed { program, words: last_words(&output.stderr) });
@@ -258,9 +258,12 @@ fn text_of(mut command: Command, program: &'static str) -> Result<String, AptErr
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn last_words(stderr: &[u8]) -> String {
+pub(crate) fn last_words(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // What explains the end is marked; around it are counts and digests.
+    let errors: Vec<&str> = lines.iter().filter(|line| line.starts_with("E: ")).copied().collect();
+    let lines = if errors.is_empty() { lines } else { errors };
     let from = lines.len().saturating_sub(WORDS_LINES_MAX);
     if lines.is_empty() { "it says nothing".to_owned() } else { lines[from..].join("; ") }
 }

@@ -6,7 +6,7 @@
 //! number of source packages that need it to be built, and what a package without files of its own stands for; and,
 //! for each Python module that Debian has, the native packages that its source needs.
 
-mod apt;
+pub(crate) mod apt;
 mod collect;
 pub(crate) mod control;
 mod format;

@@ -40,7 +40,7 @@ impl Course<'_> {
         let Self { context, words, asked, .. } = *self;
         let args = super::words::source_args(words)?;
         apply_flags(&mut settings, &args);
-        let policy = Policy::of(&mut settings, super::system_packages(words)?)?;
+        let policy = Policy::of(&mut settings, super::system_packages(words)?);
         let store = context.open_as_allowed(&settings)?;
         let python = interpreter(context, &store, &settings)?;
         let place = Place::find(context, (asked, self.target), (&python, &settings))?;
