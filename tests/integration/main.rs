@@ -46,5 +46,6 @@ mod store_objects;
 mod store_repair;
 mod store_scenarios;
 mod support;
+mod trace_evidence;
 mod unchanged;
 mod what_failed;

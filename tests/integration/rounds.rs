@@ -17,10 +17,10 @@ use pip_accel_tests::{BuiltFile, SdistBuilder, TestEnv, host, skip};
 use crate::support::{as_root_and_user, env, exit, lock_of};
 
 /// A world whose packages are headers in a folder of the machine that is gone with it.
-struct Machine {
-    env: TestEnv,
+pub(crate) struct Machine {
+    pub(crate) env: TestEnv,
     /// The folder's name, by which sources include from it.
-    folder: String,
+    pub(crate) folder: String,
 }
 
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -33,7 +33,7 @@ impl Drop for Machine {
 
 impl Machine {
     /// `None` where nobody may write to `/usr/local`.
-    fn new(env: TestEnv) -> Option<Self> {
+    pub(crate) fn new(env: TestEnv) -> Option<Self> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let machine = Self { env, folder: format!("pip-accel-test-{}-{number}", std::process::id()) };
         if fs::create_dir_all(machine.include()).is_err() {
@@ -46,12 +46,12 @@ impl Machine {
         Some(machine.with_index(&[]).with_apt("0"))
     }
 
-    fn include(&self) -> PathBuf {
+    pub(crate) fn include(&self) -> PathBuf {
         PathBuf::from("/usr/local/include").join(&self.folder)
     }
 
     /// Headers `one.h` … `nine.h` are in packages `libone-dev` … ; further headers in further packages.
-    fn with_index(self, further: &[(&str, &str)]) -> Self {
+    pub(crate) fn with_index(self, further: &[(&str, &str)]) -> Self {
         let mut contents = String::new();
         let usual = ["one", "two", "three"].map(|name| (format!("{name}.h"), format!("lib{name}-dev")));
         let further = further.iter().map(|(header, package)| ((*header).to_owned(), (*package).to_owned()));
@@ -74,7 +74,7 @@ impl Machine {
     }
 
     /// An apt that puts `NAME.h` there for `libNAME-dev` and ends with `status`, and a sudo that runs what it is given.
-    fn with_apt(mut self, status: &str) -> Self {
+    pub(crate) fn with_apt(mut self, status: &str) -> Self {
         let calls = self.calls_file();
         let script = format!(
             "#!/bin/sh\necho \"apt-get $*\" >> {calls}\necho Reading package lists\n\
@@ -86,13 +86,16 @@ impl Machine {
             calls = calls.display(),
         );
         self.program("apt-get", &script);
-        self.program("sudo", &format!("#!/bin/sh\necho \"sudo $*\" >> {}\nexec \"$@\"\n", calls.display()));
+        self.program(
+            "sudo",
+            &format!("#!/bin/sh\necho \"sudo $*\" >> {}\n[ \"$1\" != -n ] || shift\nexec \"$@\"\n", calls.display()),
+        );
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", self.env.base().join("bin").display());
         self.env.set("PATH", path);
         self
     }
 
-    fn program(&self, name: &str, script: &str) {
+    pub(crate) fn program(&self, name: &str, script: &str) {
         let folder = self.env.base().join("bin");
         fs::create_dir_all(&folder).expect("the test's own");
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("the test's own");
@@ -101,18 +104,18 @@ impl Machine {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the test's own");
     }
 
-    fn calls_file(&self) -> PathBuf {
+    pub(crate) fn calls_file(&self) -> PathBuf {
         self.env.base().join("bin/calls")
     }
 
     /// How apt was called, one line each; calls of sudo are left out, and its `-n`.
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let text = fs::read_to_string(self.calls_file()).unwrap_or_default();
         text.lines().filter(|line| line.starts_with("apt-get")).map(str::to_owned).collect()
     }
 
     /// An sdist whose C code includes these headers of the folder.
-    fn sdist(&self, name: &str, headers: &[&str]) -> BuiltFile {
+    pub(crate) fn sdist(&self, name: &str, headers: &[&str]) -> BuiltFile {
         let includes: String =
             headers.iter().map(|header| format!("#include <{}/{header}.h>\n", self.folder)).collect();
         let source = format!(
@@ -122,12 +125,12 @@ impl Machine {
         SdistBuilder::simple(name, "1.0").c_extension(&format!("{name}._c"), &source).build()
     }
 
-    fn lock(&self, files: &[&BuiltFile]) {
+    pub(crate) fn lock(&self, files: &[&BuiltFile]) {
         self.env.write("requirements.lock", lock_of(&self.env, files).text());
     }
 
     /// The installation of these packages as apt gets it.
-    fn call(packages: &str) -> String {
+    pub(crate) fn call(packages: &str) -> String {
         format!("apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=120 -- {packages}")
     }
 }

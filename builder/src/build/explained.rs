@@ -43,11 +43,12 @@ impl BuildPlace<'_> {
         };
         let log = written.inspect_err(|error| tracing::warn!(%error, "a log can't be read back")).ok()?;
         let (session, project) = (Arc::clone(&self.engine.session), self.pin.name.to_string());
+        let missed = Arc::clone(&failure.missed);
         // What older requirements cure is built again at once.
         let is_final = too_new(failure.tail.iter().map(String::as_str)).is_none();
         let cancel = session.cancel.clone();
         let work = tokio::task::spawn_blocking(move || {
-            let failed = Failed { project: &project, log: &log, missed: &[], is_final };
+            let failed = Failed { project: &project, log: &log, missed: &missed, is_final };
             session.explainer.explain(&session.store, failed, &|ready| {
                 for event in events(&ready) {
                     session.report(event);

@@ -1,7 +1,7 @@
 //! What the file trace of a build is good for: its system inputs, and what it looked for in vain.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pip_accel_schema::system_inputs::SystemInputs;
@@ -30,6 +30,8 @@ struct Noted {
     wheel: Option<FileTrace>,
     /// What all hooks looked for in vain, in order.
     missed: Vec<MissedPath>,
+    /// The names of what all hooks found.
+    found: HashSet<OsString>,
 }
 
 impl BuildTrace {
@@ -42,26 +44,24 @@ impl BuildTrace {
         };
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         noted.missed.extend(trace.missed.iter().cloned());
+        noted.found.extend(trace.names.iter().cloned());
         if hook == Hook::BuildWheel {
             noted.wheel = Some(trace);
         }
     }
 
-    /// All that was looked for in vain, the last ones last.
+    /// What was looked for in vain, the last ones last. What was found in another folder was not missed.
     pub(super) fn missed(&self) -> Arc<[MissedPath]> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).missed.as_slice().into()
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_missed = |missed: &&MissedPath| missed.path.file_name().is_some_and(|name| !noted.found.contains(name));
+        noted.missed.iter().filter(is_missed).cloned().collect()
     }
 
-    /// The lines that tell a reader of the log what was looked for in vain. A program or header that was found in another
-    /// folder was not missed.
+    /// The lines that tell a reader of the log what was looked for in vain.
     pub(super) fn missed_in_words(&self) -> Vec<String> {
-        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = noted.wheel.iter().flat_map(|trace| &trace.read);
-        let found: HashSet<&OsStr> = read.filter_map(|path| path.file_name()).collect();
-        let is_missed = |missed: &&MissedPath| missed.path.file_name().is_some_and(|name| !found.contains(name));
-        let mut shown: Vec<&MissedPath> = noted.missed.iter().rev().filter(is_missed).take(MISSED_SHOWN).collect();
-        shown.reverse();
-        shown.into_iter().map(|missed| format!("missed: {}", missed.path.display())).collect()
+        let missed = self.missed();
+        let shown = &missed[missed.len().saturating_sub(MISSED_SHOWN)..];
+        shown.iter().map(|missed| format!("missed: {}", missed.path.display())).collect()
     }
 }
 

@@ -128,7 +128,7 @@ pub(super) fn candidates(evidence: &Evidence, around: &Surroundings, index: &Sys
     let mut all = match evidence.kind {
         Kind::Header if evidence.text.contains("Error: Unable to find '") => included_by_swig(name, around, index),
         Kind::Header => headers(name, around, index),
-        Kind::Library => libraries(name, index),
+        Kind::Library => libraries(name, around, index),
         Kind::PkgConfig => ranked(pkg_config(name, index), index, name),
         Kind::Program => ranked(programs(name, index), index, name),
         Kind::Cmake => ranked(cmake(name, index), index, name),
@@ -258,7 +258,8 @@ fn headers(name: &str, around: &Surroundings, index: &SystemIndex) -> Candidates
             in_python += 1;
             continue;
         }
-        let is_included = around.include_folders.iter().any(|folder| entry.path == format!("{folder}/{name}"));
+        let is_included = around.missed.has(&entry.path)
+            || around.include_folders.iter().any(|folder| entry.path == format!("{folder}/{name}"));
         if folders.is_empty() || is_included {
             points.entry(entry, PLACE_ROOT);
             continue;
@@ -326,7 +327,7 @@ fn behind_links(name: &str, index: &SystemIndex) -> Vec<Entry> {
     entries
 }
 
-fn libraries(name: &str, index: &SystemIndex) -> Candidates {
+fn libraries(name: &str, around: &Surroundings, index: &SystemIndex) -> Candidates {
     let mut points = Points::default();
     let wanted = name.trim_end_matches(".so");
     let file = format!("lib{wanted}.so");
@@ -350,6 +351,7 @@ fn libraries(name: &str, index: &SystemIndex) -> Candidates {
             folders[..folders.len().saturating_sub(1)].iter().filter(|part| !is_triplet(part)).collect();
         let place = match private[..] {
             [] => PLACE_ROOT,
+            _ if around.missed.has(&entry.path) => PLACE_ROOT,
             [folder] if is_alike(folder, wanted) => PLACE_PRIVATE,
             [_] => PLACE_DEEP,
             _ => PLACE_ANYWHERE,

@@ -29,6 +29,10 @@ const GROUP_MAX: usize = 24;
 /// Most pieces of evidence that are looked up until one has an answer.
 const TRIED_MAX: usize = 200;
 
+/// What a piece of evidence gains when the trace saw the build look for it in vain: enough to decide between two messages of
+/// one kind, not to make a probe a failure.
+const CONFIRMED_POINTS: f64 = 6.0;
+
 /// A package named by a hint is believed over a file's place if the two are within so many lines.
 const HINT_LINES: usize = 40;
 
@@ -99,14 +103,15 @@ struct Weighed {
 /// Says what a failed build lacks. The first finding is the answer; the others are what it may lack besides.
 #[must_use]
 pub fn diagnose(input: &Input<'_>) -> Vec<Finding> {
-    let scan = scan(input.log);
+    let mut scan = scan(input.log);
+    scan.surroundings.missed = trace::Missed::new(input.missed);
     let mut weighed = weigh(&scan);
     let traced = trace::evidence(input.missed, input.index);
-    let missed =
-        traced.iter().map(|evidence| Weighed { evidence: evidence.clone(), points: f64::from(evidence.weight) });
-    weighed.extend(missed);
     weighed.sort_by(|one, other| other.points.total_cmp(&one.points));
-    let first = answer(&weighed, &scan, input);
+    let mut first = answer(&weighed, &scan, input);
+    if let Some(finding) = by_trace(&first, &traced, (&scan, &weighed), input) {
+        first = finding;
+    }
     let mut findings = vec![first];
     for evidence in &traced {
         let found = candidates(evidence, &scan.surroundings, input.index);
@@ -137,7 +142,8 @@ fn weigh(scan: &Scan) -> Vec<Weighed> {
         #[expect(clippy::cast_precision_loss, reason = "numbers of lines are small")]
         let distance = scan.lines.saturating_sub(evidence.line) as f64;
         let taken = (4.0 * (1.0 + distance).log10()).min(DISTANCE_POINTS_MAX);
-        weighed.push(Weighed { evidence: evidence.clone(), points: f64::from(evidence.weight) - taken });
+        let confirmed = if scan.surroundings.missed.confirms(evidence) { CONFIRMED_POINTS } else { 0.0 };
+        weighed.push(Weighed { evidence: evidence.clone(), points: f64::from(evidence.weight) - taken + confirmed });
     }
     weighed
 }
@@ -360,6 +366,34 @@ fn by_probes(weighed: &[Weighed], scan: &Scan, input: &Input<'_>) -> Option<Find
         .filter(|evidence| evidence.kind != Kind::Custom)
         .filter_map(|evidence| proposal(evidence, candidates(evidence, &scan.surroundings, input.index), input));
     findings.next()
+}
+
+/// Where the log says nothing, or only that something could not be downloaded: what the build looked for last and Debian
+/// has at exactly that place.
+fn by_trace(
+    first: &Finding,
+    traced: &[Evidence],
+    (scan, weighed): (&Scan, &[Weighed]),
+    input: &Input<'_>,
+) -> Option<Finding> {
+    let is_said = |weighed: &Weighed| {
+        weighed.evidence.weight >= PROPOSABLE_WEIGHT && !matches!(weighed.evidence.kind, Kind::Custom | Kind::Network)
+    };
+    if !first.packages.is_empty() || scan.surroundings.is_explained || weighed.iter().any(is_said) {
+        return None;
+    }
+    let is_library = |evidence: &Evidence| matches!(evidence.kind, Kind::Header | Kind::PkgConfig | Kind::Library);
+    let is_sure = |evidence: &&Evidence| match first.kind {
+        Kind::Unknown | Kind::NotSystem => true,
+        // Projects that fetch a copy of a library where the system has none.
+        Kind::Network => is_library(evidence),
+        _ => false,
+    };
+    let mut found = traced.iter().filter(is_sure).filter_map(|evidence| {
+        let found = candidates(evidence, &scan.surroundings, input.index);
+        proposal(evidence, found, input)
+    });
+    found.next()
 }
 
 /// Where no rule has an answer, the packages that the log says to install.

@@ -9,6 +9,7 @@ use super::index::{Ready, SystemIndex, ready};
 use super::install::is_package_name;
 use super::installed::Installed;
 use super::own::OwnRules;
+use super::trace;
 use super::undeclared::undeclared;
 use crate::sandbox::MissedPath;
 
@@ -98,7 +99,7 @@ impl Explainer {
         if let Some(index) = &*known {
             return Some(Arc::clone(index));
         }
-        let is_worth_it = failed.is_final && (!failed.missed.is_empty() || asks_index(failed.log));
+        let is_worth_it = failed.is_final && (asks_index(failed.log) || trace::asks_index(failed.missed));
         let own = self.options.rules.names().clone();
         if !is_worth_it {
             let index = ready(store, false, &|_| ()).ok()?;
