@@ -8,6 +8,7 @@ use pip_accel_schema::digest::ValueDigest;
 use pip_accel_schema::wheel::TagSet;
 use pip_accel_store::{GcPolicy, Lease, Store, StoreError};
 
+use crate::build::HostNow;
 use crate::cancel::CancelToken;
 use crate::event::{Event, Reporter};
 use crate::index::IndexSettings;
@@ -24,6 +25,27 @@ pub enum SandboxChoice {
     Bubblewrap,
     /// No isolation at all; asked for by the user, recorded, and part of the recipe.
     None,
+}
+
+/// Which of a recipe's builds may be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SystemInputsPolicy {
+    /// One whose needs when it runs are met on this host.
+    #[default]
+    Compatible,
+    /// One that was built on exactly what this host has.
+    Exact,
+}
+
+impl SystemInputsPolicy {
+    /// The word of the setting.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Compatible => "compatible",
+            Self::Exact => "exact",
+        }
+    }
 }
 
 /// The user's choices for one run.
@@ -44,6 +66,8 @@ pub struct SessionOptions {
     pub formats: FormatControl,
     /// Isolation of builds.
     pub sandbox: SandboxChoice,
+    /// Which of a recipe's builds may be used.
+    pub system_inputs: SystemInputsPolicy,
     /// Limits of one build.
     pub limits: Limits,
     /// The resolver's program, if the user names one (`PIP_ACCEL_UV`).
@@ -74,6 +98,7 @@ pub struct Session {
     pub cancel: CancelToken,
     /// Explains failed builds.
     pub(crate) explainer: Explainer,
+    host_now: HostNow,
     reporter: Arc<dyn Reporter>,
     identity: ValueDigest,
     tags: OnceLock<TagSet>,
@@ -109,6 +134,7 @@ impl Session {
             explainer: Explainer::new(options.explain.clone()),
             options,
             cancel: CancelToken::of(store),
+            host_now: HostNow::default(),
             reporter,
             tags: OnceLock::new(),
         })
@@ -124,6 +150,11 @@ impl Session {
     #[must_use]
     pub fn tags(&self) -> &TagSet {
         self.tags.get_or_init(|| TagSet::for_interpreter(&self.python.interpreter))
+    }
+
+    /// What is known of this host at the moment.
+    pub(crate) fn host_now(&self) -> &HostNow {
+        &self.host_now
     }
 
     /// What a sandbox shows of the interpreter.

@@ -44,11 +44,12 @@ impl BuildPlace<'_> {
         let log = written.inspect_err(|error| tracing::warn!(%error, "a log can't be read back")).ok()?;
         let (session, project) = (Arc::clone(&self.engine.session), self.pin.name.to_string());
         let missed = Arc::clone(&failure.missed);
+        let external = self.sdist.build_system.external.clone();
         // What older requirements cure is built again at once.
         let is_final = too_new(failure.tail.iter().map(String::as_str)).is_none();
         let cancel = session.cancel.clone();
         let work = tokio::task::spawn_blocking(move || {
-            let failed = Failed { project: &project, log: &log, missed: &missed, is_final };
+            let failed = Failed { project: &project, log: &log, missed: &missed, external: &external, is_final };
             session.explainer.explain(&session.store, failed, &|ready| {
                 for event in events(&ready) {
                     session.report(event);
@@ -75,7 +76,7 @@ impl BuildPlace<'_> {
 }
 
 /// What the user is told while the index is made ready.
-fn events(ready: &Ready<'_>) -> Vec<Event> {
+pub(crate) fn events(ready: &Ready<'_>) -> Vec<Event> {
     match ready {
         Ready::Without(why) => vec![Event::Warning(format!("{why}; make it: pip-accel index update"))],
         Ready::Making(why) => vec![Event::Note(format!("{why}: reading the lists of the machine's package sources"))],

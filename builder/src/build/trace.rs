@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pip_accel_schema::system_inputs::SystemInputs;
+use pip_accel_schema::system_inputs::{SystemInputs, Without};
 
 use super::confinement::Traced;
 use super::hooks::Hook;
@@ -13,12 +13,16 @@ use super::system;
 use crate::event::Event;
 use crate::sandbox::{FileTrace, MissedPath};
 use crate::session::Session;
+use crate::system_packages::{Built, may_lack};
 
 /// Namespace of what was said about machines that can't trace.
 const MEMO: &str = "untraced/1";
 
 /// Missed paths at the end of a failed build's log: the last ones, which are nearest to the failure.
 const MISSED_SHOWN: usize = 40;
+
+/// Most of a good build's log that is searched for what it did without, in bytes.
+const LOG_BYTES_MAX: u64 = 16 << 20;
 
 /// The traces of one build.
 #[derive(Debug, Default)]
@@ -79,6 +83,26 @@ impl BuildPlace<'_> {
             }
             Err(_) => None,
         }
+    }
+}
+
+impl BuildPlace<'_> {
+    /// What a build that went well did without, as far as it is known to matter.
+    pub(super) async fn without(&self) -> Vec<Without> {
+        let missed = self.trace.missed();
+        if !may_lack(&missed) {
+            return Vec::new();
+        }
+        let log = {
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.writer.as_mut().and_then(|writer| writer.so_far(LOG_BYTES_MAX).ok()).unwrap_or_default()
+        };
+        let (session, project) = (Arc::clone(&self.engine.session), self.pin.name.to_string());
+        let work = tokio::task::spawn_blocking(move || {
+            let built = Built { project: &project, log: &log, missed: &missed };
+            session.explainer.without(&session.store, &built)
+        });
+        work.await.unwrap_or_default()
     }
 }
 

@@ -22,10 +22,11 @@ use super::{RealizeReport, RealizeRequest};
 use crate::environment::{FileCounts, Watched};
 use crate::lock::FormatControl;
 use crate::python::interpreter::PythonInstallation;
+use crate::python::loader;
 use crate::session::SandboxChoice;
 
 /// Namespace of the remembered checks: place → [`Remembered`] as JSON.
-const MEMO: &str = "environment-checked/2";
+const MEMO: &str = "environment-checked/3";
 
 /// A check is done in full once a day: that also notes down when the objects were used last, for `gc --older-than`.
 const REMEMBERED_SECONDS: i64 = 86_400;
@@ -49,7 +50,7 @@ impl Question<'_> {
     /// The question with a lock of this content ([`crate::lock::content_digest`]), to be put into the request.
     #[must_use]
     pub fn digest(&self, lock: &ValueDigest, store: &Store, request: &RealizeRequest) -> ValueDigest {
-        let mut encoder = Encoder::for_domain("pip-accel/realize-question/1");
+        let mut encoder = Encoder::for_domain("pip-accel/realize-question/2");
         encoder.bytes(lock.as_bytes()).bytes(self.python.interpreter.identity().as_bytes());
         encoder.text(&self.python.executable.to_string_lossy()).text(request.link_mode.as_str());
         for texts in self.pip_formats.texts() {
@@ -62,6 +63,8 @@ impl Question<'_> {
         for (name, link) in &request.links {
             encoder.text(name.as_str()).text(link.as_str());
         }
+        // Builds are linked with what the host has.
+        loader::stamp(&mut encoder);
         ValueDigest::from_bytes(encoder.finish())
     }
 }
@@ -75,6 +78,8 @@ struct Remembered {
     packages: usize,
     /// Seconds since 1970.
     checked_at: i64,
+    /// Libraries outside the loader's list that builds of it need.
+    libraries: Vec<String>,
     /// What the root holds: the objects of the environment and of its earlier generations.
     objects: Vec<ObjectId>,
 }
@@ -92,6 +97,7 @@ pub fn unchanged(store: &Store, request: &RealizeRequest) -> Result<Option<Reali
     let age = store.now().checked_sub(remembered.checked_at);
     let holds = age.is_some_and(|age| (0..REMEMBERED_SECONDS).contains(&age))
         && remembered.question == *question
+        && remembered.libraries.iter().all(|library| Path::new(library).exists())
         && remembered.watched.stamp(&request.destination).is_some_and(|stamp| stamp.digest == remembered.stamp);
     if !holds {
         return Ok(None);
@@ -110,7 +116,7 @@ pub fn unchanged(store: &Store, request: &RealizeRequest) -> Result<Option<Reali
 pub(super) fn remember(
     store: &Store,
     request: &RealizeRequest,
-    (manifest, objects): (&EnvironmentManifest, &[ObjectId]),
+    (manifest, objects, libraries): (&EnvironmentManifest, &[ObjectId], Vec<String>),
 ) -> Result<(), StoreError> {
     let Some(question) = request.question else { return Ok(()) };
     let watched = Watched::of(manifest);
@@ -121,6 +127,7 @@ pub(super) fn remember(
         watched,
         packages: manifest.packages.len(),
         checked_at: store.now(),
+        libraries,
         objects: objects.to_vec(),
     };
     match serde_json::to_vec(&remembered) {

@@ -227,12 +227,14 @@ fn included_by_swig(name: &str, around: &Surroundings, index: &SystemIndex) -> C
     all
 }
 
-/// The native packages that Debian's own source of the project needs; none if Debian has no such project.
-fn prior<'a>(around: &Surroundings, index: &'a SystemIndex) -> Vec<&'a str> {
-    let Some(project) = &around.project else { return Vec::new() };
+/// The native packages that the project says it needs, and that Debian's own source of it needs.
+fn prior<'a>(around: &'a Surroundings, index: &'a SystemIndex) -> Vec<&'a str> {
+    let declared = around.declared.iter().map(String::as_str);
+    let Some(project) = &around.project else { return declared.collect() };
     let names = [Some(project.as_str()), project.strip_prefix("python-"), project.strip_prefix("py")];
     let mut sources = names.into_iter().flatten().map(|name| index.python_source(name));
-    sources.find(|packages| !packages.is_empty()).unwrap_or_default()
+    let packages = sources.find(|packages| !packages.is_empty()).unwrap_or_default();
+    packages.into_iter().chain(declared).collect()
 }
 
 fn headers(name: &str, around: &Surroundings, index: &SystemIndex) -> Candidates {

@@ -43,6 +43,8 @@ pub struct Input<'a> {
     pub log: &'a [u8],
     /// Paths that it looked for in vain, in order; empty if nobody watched.
     pub missed: &'a [MissedPath],
+    /// Packages that the project itself says it needs.
+    pub declared: &'a [String],
     /// Debian's files.
     pub index: &'a SystemIndex,
     /// What was installed where the build ran; [`Installed::unknown`] for a log from elsewhere.
@@ -105,11 +107,15 @@ struct Weighed {
 pub fn diagnose(input: &Input<'_>) -> Vec<Finding> {
     let mut scan = scan(input.log);
     scan.surroundings.missed = trace::Missed::new(input.missed);
+    scan.surroundings.declared = input.declared.to_vec();
     let mut weighed = weigh(&scan);
     let traced = trace::evidence(input.missed, input.index);
     weighed.sort_by(|one, other| other.points.total_cmp(&one.points));
     let mut first = answer(&weighed, &scan, input);
     if let Some(finding) = by_trace(&first, &traced, (&scan, &weighed), input) {
+        first = finding;
+    }
+    if let Some(finding) = by_declaration(&first, &scan, input) {
         first = finding;
     }
     let mut findings = vec![first];
@@ -394,6 +400,25 @@ fn by_trace(
         proposal(evidence, found, input)
     });
     found.next()
+}
+
+/// Where neither log nor trace names anything: what the project says that it needs and is not there.
+fn by_declaration(first: &Finding, scan: &Scan, input: &Input<'_>) -> Option<Finding> {
+    let is_open = matches!(first.kind, Kind::Unknown | Kind::Network | Kind::Custom) && first.packages.is_empty();
+    let is_missing = |package: &&String| input.installed.name_of(package).is_none();
+    let missing: Vec<String> = input.declared.iter().filter(is_missing).cloned().collect();
+    if !is_open || scan.surroundings.is_explained || missing.is_empty() {
+        return None;
+    }
+    Some(Finding {
+        kind: Kind::Custom,
+        name: missing[0].clone(),
+        evidence: "[external] of pyproject.toml".to_owned(),
+        line: 0,
+        candidates: missing.iter().map(|package| Candidate { package: package.clone(), score: 50 }).collect(),
+        reason: "the project says that it needs it".to_owned(),
+        packages: missing,
+    })
 }
 
 /// Where no rule has an answer, the packages that the log says to install.

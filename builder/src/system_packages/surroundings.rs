@@ -24,6 +24,8 @@ pub(super) struct Surroundings {
     pub(super) project: Option<String>,
     /// Whether a compiler or Python says what is wrong, and it is nothing that a package mends.
     pub(super) is_explained: bool,
+    /// Packages that the project itself says it needs.
+    pub(super) declared: Vec<String>,
     /// What was asked for in vain.
     pub(super) missed: Missed,
     /// The last lines that are the build's own, not pip's.

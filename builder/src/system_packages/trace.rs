@@ -119,7 +119,7 @@ impl Missed {
 }
 
 /// The path as the index has it; `None` if no package can have it.
-fn in_index(missed: &MissedPath) -> Option<String> {
+pub(super) fn in_index(missed: &MissedPath) -> Option<String> {
     // No package has a file whose name is not UTF-8.
     let path = missed.path.to_str()?.trim_start_matches('/');
     match path.split_once('/')? {
@@ -129,7 +129,7 @@ fn in_index(missed: &MissedPath) -> Option<String> {
 }
 
 /// What a path would be if it were there; `None` for what builds do without, or what says nothing by its path.
-fn thing(path: &str) -> Option<(Kind, String)> {
+pub(super) fn thing(path: &str) -> Option<(Kind, String)> {
     let (folder, leaf) = path.rsplit_once('/')?;
     if let Some(below) = path.strip_prefix("usr/include/") {
         let name = match below.split_once('/') {
