@@ -1,10 +1,12 @@
 //! What every step of a run shares: the store and the claim on it, the interpreter, the user's choices.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pip_accel_schema::digest::ValueDigest;
+use pip_accel_schema::store_path::ObjectId;
 use pip_accel_schema::wheel::TagSet;
 use pip_accel_store::{GcPolicy, Lease, Store, StoreError};
 
@@ -99,6 +101,8 @@ pub struct Session {
     /// Explains failed builds.
     pub(crate) explainer: Explainer,
     host_now: HostNow,
+    /// What was built since the session began: a run may go on after a failure.
+    built: Mutex<BTreeSet<ObjectId>>,
     reporter: Arc<dyn Reporter>,
     identity: ValueDigest,
     tags: OnceLock<TagSet>,
@@ -135,6 +139,7 @@ impl Session {
             options,
             cancel: CancelToken::of(store),
             host_now: HostNow::default(),
+            built: Mutex::default(),
             reporter,
             tags: OnceLock::new(),
         })
@@ -150,6 +155,15 @@ impl Session {
     #[must_use]
     pub fn tags(&self) -> &TagSet {
         self.tags.get_or_init(|| TagSet::for_interpreter(&self.python.interpreter))
+    }
+
+    pub(crate) fn note_built(&self, id: ObjectId) {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    /// Whether the object was built in this session, in this round or an earlier one.
+    pub(crate) fn was_built(&self, id: &ObjectId) -> bool {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
     /// What is known of this host at the moment.

@@ -144,7 +144,8 @@ fn a_build_that_lacks_two_packages_asks_twice_and_is_made() {
     as_root_and_user(|env| {
         let Some(mut machine) = Machine::new(env) else { return };
         machine.env.set("TERM", "xterm");
-        machine.lock(&[&machine.sdist("package", &["one", "two"])]);
+        // What is built while another one lacks something counts as built.
+        machine.lock(&[&machine.sdist("package", &["one", "two"]), &machine.sdist("fine", &[])]);
         let yes = [(QUESTION, Typed::Text("y\n")), (QUESTION, Typed::Text("y\n"))];
         let output = talk(machine.env.realize_command(&[]), &yes).success();
         let (one, two) = (Machine::call("libone-dev"), Machine::call("libtwo-dev"));
@@ -154,7 +155,7 @@ fn a_build_that_lacks_two_packages_asks_twice_and_is_made() {
             .says(&format!("libone-dev has the header {}/one.h", machine.folder))
             .says(&one)
             .says(&two)
-            .says("1 built");
+            .says("0 from the store, 0 fetched, 2 built");
         assert_eq!(machine.calls(), [one, two]);
         machine.env.python_code("import package._c").success();
         machine.env.verify_clean();
@@ -280,6 +281,48 @@ fn negatives_install_nothing() {
     let output = machine.env.realize(&install).fails_with(exit::BUILD_FAILED).explains();
     output.says("the build needs the Python package scikit-build").says("#: build package==1.0");
     assert!(machine.calls().is_empty());
+}
+
+/// What ever more is missing for ends after ten rounds.
+#[test]
+fn ten_rounds_are_enough() {
+    let Some(machine) = Machine::new(env()) else { return };
+    let names: Vec<String> = (1..=11).map(|number| format!("r{number}")).collect();
+    let further: Vec<(String, String)> =
+        names.iter().map(|name| (format!("{name}.h"), format!("lib{name}-dev"))).collect();
+    let further: Vec<(&str, &str)> = further.iter().map(|(one, other)| (one.as_str(), other.as_str())).collect();
+    let machine = machine.with_index(&further);
+    let headers: Vec<&str> = names.iter().map(String::as_str).collect();
+    machine.lock(&[&machine.sdist("package", &headers)]);
+    let output = machine.env.realize(&["--system-packages", "install"]).fails_with(exit::PACKAGE_MISSING).explains();
+    output.says("10 rounds were tried").says("apt-get install libr10-dev");
+    assert_eq!(machine.calls().len(), 9);
+}
+
+/// Whoever works with dpkg is named, and apt is told to wait.
+#[test]
+fn somebody_elses_dpkg_is_waited_for() {
+    let Some(machine) = Machine::new(env()) else { return };
+    if !host::is_root() || !std::path::Path::new("/var/lib/dpkg/lock-frontend").exists() {
+        return skip("dpkg's lock needs root");
+    }
+    machine.lock(&[&machine.sdist("package", &["one"])]);
+    let holder = "import fcntl, sys\nfile = open('/var/lib/dpkg/lock-frontend', 'r+')\nfcntl.lockf(file, fcntl.LOCK_EX)\n\
+                  print('held', flush=True)\nsys.stdin.read()\n";
+    let mut holder = std::process::Command::new(machine.env.python())
+        .args(["-c", holder])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().unwrap()), &mut line).unwrap();
+    assert_eq!(line, "held\n");
+    let output = machine.env.realize(&["--system-packages", "install"]).success();
+    output.says(&format!("process {} (", holder.id())).says("apt waits for it");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    assert_eq!(machine.calls(), [Machine::call("libone-dev")]);
 }
 
 /// The words of the policy, and what the variables of the original mean.

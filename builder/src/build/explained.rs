@@ -67,7 +67,7 @@ impl BuildPlace<'_> {
     fn write_down(&self, explanation: &Explanation) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(writer) = &mut log.writer else { return };
-        for line in explanation.finding.lines() {
+        for line in explanation.finding.lines(nix::unistd::Uid::effective().is_root()) {
             if let Err(error) = writeln!(writer, "pip-accel: {}", line.replace(['\n', '\r'], " ")) {
                 tracing::warn!(%error, "a line of a build's log is lost");
             }
@@ -87,7 +87,9 @@ pub(crate) fn events(ready: &Ready<'_>) -> Vec<Event> {
         Ready::Waiting { pid } => vec![Event::Waiting { what: format!("process {pid}, which makes the index") }],
         Ready::Made { report, duration } => {
             let (files, time) = (report.origin.files, duration.as_secs_f64());
-            vec![Event::Note(format!("index of {files} files in {time:.0} s"))]
+            let made = Event::Note(format!("index of {files} files in {time:.0} s"));
+            let complaint = report.partial().map(Event::Warning);
+            std::iter::once(made).chain(complaint).collect()
         }
     }
 }

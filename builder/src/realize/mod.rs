@@ -169,7 +169,10 @@ pub fn realize(
     session.report_gone();
     let planned = Instant::now();
     let engine = Engine::new(session, lock.build_locks.clone(), Purpose::Build);
-    let obtained = obtain_all(&engine, &plan)?;
+    let mut obtained = obtain_all(&engine, &plan)?;
+    for tree in obtained.iter_mut().filter(|tree| tree.how == How::Store && session.was_built(&tree.object.id)) {
+        tree.how = How::Built;
+    }
     if session.cancel.is_cancelled() {
         return Err(RealizeError::Interrupted);
     }

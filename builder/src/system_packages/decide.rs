@@ -6,6 +6,7 @@ use super::alternatives::is_basic;
 use super::candidates::{Candidate, Candidates, candidates, stem};
 use super::evidence::{Evidence, Kind};
 use super::index::SystemIndex;
+use super::install::command_to_type;
 use super::installed::Installed;
 use super::scan::{Hint, Scan, scan};
 use super::trace;
@@ -76,9 +77,9 @@ const EVIDENCE_SHOWN_MAX: usize = 200;
 
 impl Finding {
     /// Two lines for people: what is missing and where that was said; what to do about it. The words of the log are in
-    /// them as they are.
+    /// them as they are. `is_root` says whether the reader types commands as root.
     #[must_use]
-    pub fn lines(&self) -> [String; 2] {
+    pub fn lines(&self, is_root: bool) -> [String; 2] {
         let evidence: String = self.evidence.chars().take(EVIDENCE_SHOWN_MAX).collect();
         let evidence = if self.line == 0 { evidence } else { format!("line {}: {evidence}", self.line) };
         let missing = match (self.kind, self.packages.is_empty()) {
@@ -87,7 +88,7 @@ impl Finding {
             (kind, false) => format!("missing {} {}: {evidence}", kind.noun(), self.name),
         };
         let remedy = match (self.packages.is_empty(), self.kind) {
-            (false, _) => format!("{}: sudo apt-get install {}", self.reason, self.packages.join(" ")),
+            (false, _) => format!("{}: {}", self.reason, command_to_type(&self.packages, is_root)),
             (true, Kind::Unknown) => "nothing to install".to_owned(),
             (true, _) => format!("nothing to install: {}", self.reason),
         };

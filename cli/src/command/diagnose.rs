@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context<'_>, args: &DiagnoseArgs) -> Result<Exit, Fa
     if context.ui.json {
         context.ui.json(&serde_json::to_value(finding).unwrap_or_default());
     } else {
-        for line in finding.lines() {
+        for line in finding.lines(context.host.is_root) {
             context.ui.data(&line);
         }
     }

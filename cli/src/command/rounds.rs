@@ -137,7 +137,7 @@ pub(super) fn in_rounds<T, E: Failing>(
 }
 
 fn lines(build: &BuildFailure) -> Option<[String; 2]> {
-    let [missing, remedy] = build.explanation.as_ref()?.finding.lines();
+    let [missing, remedy] = build.explanation.as_ref()?.finding.lines(is_root());
     Some([format!("{}=={}: {missing}", build.name, build.version), remedy])
 }
 
@@ -224,5 +224,10 @@ pub(super) fn grant_all(
 
 /// What to type, for a hint.
 pub(crate) fn to_type(packages: &[String]) -> String {
-    command_to_type(packages, nix::unistd::Uid::effective().is_root())
+    command_to_type(packages, is_root())
+}
+
+/// Whether commands are typed as root: then they need no `sudo`.
+pub(crate) fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
 }
