@@ -158,10 +158,13 @@ fn ranked(points: Points, index: &SystemIndex, wanted: &str) -> Candidates {
 /// Puts the unversioned package that stands for the best candidate before it: `libboost-dev` for `libboost1.74-dev`.
 fn unversioned(ranked: &mut Vec<Candidate>, index: &SystemIndex) {
     // Of two versions, the one that an unversioned package stands for is the usual one.
-    let stands = |package: &str| {
-        let plain = without_version(package)?;
+    let stands_for = |plain: String, package: &str| {
         let depends = index.package(&plain)?.depends;
         depends.iter().any(|depends| depends == package).then_some(plain)
+    };
+    let stands = |package: &str| {
+        let versioned = without_version(package).and_then(|plain| stands_for(plain, package));
+        versioned.or_else(|| stands_for(without_variant(package)?, package))
     };
     let Some(best) = ranked.first().map(|best| best.score) else { return };
     let near = ranked.iter().take_while(|candidate| candidate.score + 15 >= best);
@@ -171,6 +174,12 @@ fn unversioned(ranked: &mut Vec<Candidate>, index: &SystemIndex) {
     }
     ranked.retain(|candidate| candidate.package != plain);
     ranked.insert(0, Candidate { package: plain, score: best });
+}
+
+/// `libopenblas-pthread-dev` → `libopenblas-dev`.
+fn without_variant(package: &str) -> Option<String> {
+    let (plain, variant) = package.strip_suffix("-dev")?.rsplit_once('-')?;
+    (!plain.is_empty() && !variant.is_empty()).then(|| format!("{plain}-dev"))
 }
 
 /// `libboost-python1.74-dev` → `libboost-python-dev`; `llvm-14-dev` → `llvm-dev`; `None` if there is no version.
