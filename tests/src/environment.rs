@@ -61,12 +61,6 @@ impl TestEnv {
         Self::create(binary, directory, false)
     }
 
-    /// Whether the program is run by root.
-    #[must_use]
-    pub fn is_as_root(&self) -> bool {
-        host::is_root() && !self.is_user
-    }
-
     /// The same as an unprivileged user without supplementary groups. `None`, and a line that says so, when that can't be
     /// arranged; when the tests are unprivileged already, they simply run.
     #[must_use]

@@ -203,6 +203,7 @@ impl Build<'_> {
         }
         let wheel = self.build_wheel(place, inputs).await?;
         let object = self.import(&wheel, place, recipe).await?;
+        session.note_built(object.id);
         Ok(Obtained { object, how: How::Built })
     }
 
@@ -366,7 +367,6 @@ impl Build<'_> {
         checkpoint("build-published");
         self.remember(&recipe).map_err(store_error(self.pin))?;
         checkpoint("build-remembered");
-        objects.iter().for_each(|object| session.note_built(object.id));
         place.succeeded(recipe.id(), &noticed.join("; "))?;
         Ok(objects.into_iter().next().expect("publishing returns an object for each it was given"))
     }
