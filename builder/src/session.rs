@@ -1,13 +1,16 @@
 //! What every step of a run shares: the store and the claim on it, the interpreter, the user's choices.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pip_accel_schema::digest::ValueDigest;
+use pip_accel_schema::store_path::ObjectId;
 use pip_accel_schema::wheel::TagSet;
 use pip_accel_store::{GcPolicy, Lease, Store, StoreError};
 
+use crate::build::HostNow;
 use crate::cancel::CancelToken;
 use crate::event::{Event, Reporter};
 use crate::index::IndexSettings;
@@ -25,6 +28,27 @@ pub enum SandboxChoice {
     Bubblewrap,
     /// No isolation at all; asked for by the user, recorded, and part of the recipe.
     None,
+}
+
+/// Which of a recipe's builds may be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SystemInputsPolicy {
+    /// One whose needs when it runs are met on this host.
+    #[default]
+    Compatible,
+    /// One that was built on exactly what this host has.
+    Exact,
+}
+
+impl SystemInputsPolicy {
+    /// The word of the setting.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Compatible => "compatible",
+            Self::Exact => "exact",
+        }
+    }
 }
 
 /// The user's choices for one run.
@@ -45,6 +69,8 @@ pub struct SessionOptions {
     pub formats: FormatControl,
     /// Isolation of builds.
     pub sandbox: SandboxChoice,
+    /// Which of a recipe's builds may be used.
+    pub system_inputs: SystemInputsPolicy,
     /// Limits of one build.
     pub limits: Limits,
     /// The resolver's program, if the user names one (`PIP_ACCEL_UV`).
@@ -81,6 +107,9 @@ pub struct Session {
     pub layer_requests: LayerRequests,
     /// Explains failed builds.
     pub(crate) explainer: Explainer,
+    host_now: HostNow,
+    /// What was built since the session began: a run may go on after a failure.
+    built: Mutex<BTreeSet<ObjectId>>,
     reporter: Arc<dyn Reporter>,
     identity: ValueDigest,
     tags: OnceLock<TagSet>,
@@ -117,6 +146,8 @@ impl Session {
             options,
             layer_requests: LayerRequests::default(),
             cancel: CancelToken::of(store),
+            host_now: HostNow::default(),
+            built: Mutex::default(),
             reporter,
             tags: OnceLock::new(),
         })
@@ -132,6 +163,20 @@ impl Session {
     #[must_use]
     pub fn tags(&self) -> &TagSet {
         self.tags.get_or_init(|| TagSet::for_interpreter(&self.python.interpreter))
+    }
+
+    pub(crate) fn note_built(&self, id: ObjectId) {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    /// Whether the object was built in this session, in this round or an earlier one.
+    pub(crate) fn was_built(&self, id: &ObjectId) -> bool {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// What is known of this host at the moment.
+    pub(crate) fn host_now(&self) -> &HostNow {
+        &self.host_now
     }
 
     /// What a sandbox shows of the interpreter.

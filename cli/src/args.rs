@@ -20,7 +20,7 @@ pub use lock::{LockArgs, LockFormat};
 use inspect::{DuArgs, GraphArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
 use install::InstallArgs;
 use roots::RootsArgs;
-use system_packages::{DiagnoseArgs, IndexArgs, SystemPackagesArg};
+use system_packages::{DiagnoseArgs, IndexArgs, SysdepsArgs, SystemInputsArg, SystemPackagesArg};
 
 /// A content-addressed build store for Python packages
 ///
@@ -93,6 +93,8 @@ pub enum Command {
     Log(LogArgs),
     /// Explain the log of a failed build: what is missing, and which Debian package has it
     Diagnose(DiagnoseArgs),
+    /// Say which packages of the system the builds of a lock need, as one line for a Dockerfile
+    Sysdeps(SysdepsArgs),
     /// Handle the index of Debian's files, which `diagnose` asks
     Index(IndexArgs),
     /// Say what an object is, from what, how large, and who refers to it
@@ -190,6 +192,9 @@ pub struct SourceArgs {
     /// Build without isolation: the build can read and change whatever you can
     #[arg(long)]
     pub no_sandbox: bool,
+    /// Which builds are used again: those that can run here, or those built on exactly what is here
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub system_inputs: Option<SystemInputsArg>,
 }
 
 /// What is wanted of a lock that leaves a choice

@@ -46,6 +46,18 @@ pub struct DataScript {
     pub python: bool,
 }
 
+/// What the ELF files of an object need of the host to run: what resolved there when the object was registered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeNeeds {
+    /// Libraries that the host's loader finds by name (`libxml2.so.2`), or by an absolute search path of the file
+    /// (`/opt/x/lib/libx.so.1`); sorted. Those of the object itself are not among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub libraries: Vec<String>,
+    /// Major and minor version of the GNU C library whose symbols they need; `None` if they need none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glibc: Option<(u16, u16)>,
+}
+
 /// The plan of one object.
 ///
 /// `site_directories` and `data_directories` are made as real folders (parents included, sorted);
@@ -76,4 +88,7 @@ pub struct LinkPlan {
     /// Scripts that come as files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_scripts: Vec<DataScript>,
+    /// Of an object that was built: what it needs of the host. `None` for other objects, and where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<RuntimeNeeds>,
 }

@@ -27,6 +27,27 @@ pub struct SystemFile {
     pub content: ValueDigest,
 }
 
+/// Something that a build could have used and did without: it went well all the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Without {
+    /// The path that it looked for.
+    pub path: String,
+    /// The package that has it: `libyaml-dev`.
+    pub package: String,
+    /// What it would be for: `the C loader`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+}
+
+/// For a reader: `built without libyaml: install libyaml-dev and rebuild for the C loader`.
+impl fmt::Display for Without {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let library = self.package.strip_suffix("-dev").unwrap_or(&self.package);
+        write!(formatter, "built without {library}: install {} and rebuild", self.package)?;
+        self.purpose.as_ref().map_or(Ok(()), |purpose| write!(formatter, " for {purpose}"))
+    }
+}
+
 /// What a build read outside the store, each once and sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemInputs {
@@ -35,6 +56,9 @@ pub struct SystemInputs {
     /// Files of no package.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<SystemFile>,
+    /// What it looked for and did without, as far as it is known to matter; no part of the digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<Without>,
 }
 
 impl SystemInputs {
@@ -45,7 +69,14 @@ impl SystemInputs {
         packages.dedup();
         files.sort();
         files.dedup();
-        Self { packages, files }
+        Self { packages, files, without: Vec::new() }
+    }
+
+    /// The same, with what the build did without.
+    #[must_use]
+    pub fn with_without(mut self, without: Vec<Without>) -> Self {
+        self.without = without;
+        self
     }
 
     /// The digest that stands for them in the id of a built object.

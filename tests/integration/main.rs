@@ -60,5 +60,8 @@ mod store_objects;
 mod store_repair;
 mod store_scenarios;
 mod support;
+mod sysdeps;
+mod system_fit;
+mod trace_evidence;
 mod unchanged;
 mod what_failed;

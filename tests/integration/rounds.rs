@@ -17,10 +17,10 @@ use pip_accel_tests::{BuiltFile, SdistBuilder, TestEnv, host, skip};
 use crate::support::{as_root_and_user, env, exit, lock_of};
 
 /// A world whose packages are headers in a folder of the machine that is gone with it.
-struct Machine {
-    env: TestEnv,
+pub(crate) struct Machine {
+    pub(crate) env: TestEnv,
     /// The folder's name, by which sources include from it.
-    folder: String,
+    pub(crate) folder: String,
 }
 
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -33,7 +33,7 @@ impl Drop for Machine {
 
 impl Machine {
     /// `None` where nobody may write to `/usr/local`.
-    fn new(env: TestEnv) -> Option<Self> {
+    pub(crate) fn new(env: TestEnv) -> Option<Self> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let machine = Self { env, folder: format!("pip-accel-test-{}-{number}", std::process::id()) };
         if fs::create_dir_all(machine.include()).is_err() {
@@ -46,12 +46,12 @@ impl Machine {
         Some(machine.with_index(&[]).with_apt("0"))
     }
 
-    fn include(&self) -> PathBuf {
+    pub(crate) fn include(&self) -> PathBuf {
         PathBuf::from("/usr/local/include").join(&self.folder)
     }
 
     /// Headers `one.h` … `nine.h` are in packages `libone-dev` … ; further headers in further packages.
-    fn with_index(self, further: &[(&str, &str)]) -> Self {
+    pub(crate) fn with_index(self, further: &[(&str, &str)]) -> Self {
         let mut contents = String::new();
         let usual = ["one", "two", "three"].map(|name| (format!("{name}.h"), format!("lib{name}-dev")));
         let further = further.iter().map(|(header, package)| ((*header).to_owned(), (*package).to_owned()));
@@ -74,7 +74,7 @@ impl Machine {
     }
 
     /// An apt that puts `NAME.h` there for `libNAME-dev` and ends with `status`, and a sudo that runs what it is given.
-    fn with_apt(mut self, status: &str) -> Self {
+    pub(crate) fn with_apt(mut self, status: &str) -> Self {
         let calls = self.calls_file();
         let script = format!(
             "#!/bin/sh\necho \"apt-get $*\" >> {calls}\necho Reading package lists\n\
@@ -86,13 +86,16 @@ impl Machine {
             calls = calls.display(),
         );
         self.program("apt-get", &script);
-        self.program("sudo", &format!("#!/bin/sh\necho \"sudo $*\" >> {}\nexec \"$@\"\n", calls.display()));
+        self.program(
+            "sudo",
+            &format!("#!/bin/sh\necho \"sudo $*\" >> {}\n[ \"$1\" != -n ] || shift\nexec \"$@\"\n", calls.display()),
+        );
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", self.env.base().join("bin").display());
         self.env.set("PATH", path);
         self
     }
 
-    fn program(&self, name: &str, script: &str) {
+    pub(crate) fn program(&self, name: &str, script: &str) {
         let folder = self.env.base().join("bin");
         fs::create_dir_all(&folder).expect("the test's own");
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("the test's own");
@@ -101,18 +104,18 @@ impl Machine {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the test's own");
     }
 
-    fn calls_file(&self) -> PathBuf {
+    pub(crate) fn calls_file(&self) -> PathBuf {
         self.env.base().join("bin/calls")
     }
 
     /// How apt was called, one line each; calls of sudo are left out, and its `-n`.
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let text = fs::read_to_string(self.calls_file()).unwrap_or_default();
         text.lines().filter(|line| line.starts_with("apt-get")).map(str::to_owned).collect()
     }
 
     /// An sdist whose C code includes these headers of the folder.
-    fn sdist(&self, name: &str, headers: &[&str]) -> BuiltFile {
+    pub(crate) fn sdist(&self, name: &str, headers: &[&str]) -> BuiltFile {
         let includes: String =
             headers.iter().map(|header| format!("#include <{}/{header}.h>\n", self.folder)).collect();
         let source = format!(
@@ -122,12 +125,12 @@ impl Machine {
         SdistBuilder::simple(name, "1.0").c_extension(&format!("{name}._c"), &source).build()
     }
 
-    fn lock(&self, files: &[&BuiltFile]) {
+    pub(crate) fn lock(&self, files: &[&BuiltFile]) {
         self.env.write("requirements.lock", lock_of(&self.env, files).text());
     }
 
     /// The installation of these packages as apt gets it.
-    fn call(packages: &str) -> String {
+    pub(crate) fn call(packages: &str) -> String {
         format!("apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=120 -- {packages}")
     }
 }
@@ -141,7 +144,8 @@ fn a_build_that_lacks_two_packages_asks_twice_and_is_made() {
     as_root_and_user(|env| {
         let Some(mut machine) = Machine::new(env) else { return };
         machine.env.set("TERM", "xterm");
-        machine.lock(&[&machine.sdist("package", &["one", "two"])]);
+        // What is built while another one lacks something counts as built.
+        machine.lock(&[&machine.sdist("package", &["one", "two"]), &machine.sdist("fine", &[])]);
         let yes = [(QUESTION, Typed::Text("y\n")), (QUESTION, Typed::Text("y\n"))];
         let output = talk(machine.env.realize_command(&[]), &yes).success();
         let (one, two) = (Machine::call("libone-dev"), Machine::call("libtwo-dev"));
@@ -151,7 +155,7 @@ fn a_build_that_lacks_two_packages_asks_twice_and_is_made() {
             .says(&format!("libone-dev has the header {}/one.h", machine.folder))
             .says(&one)
             .says(&two)
-            .says("1 built");
+            .says("0 from the store, 0 fetched, 2 built");
         assert_eq!(machine.calls(), [one, two]);
         machine.env.python_code("import package._c").success();
         machine.env.verify_clean();
@@ -277,6 +281,48 @@ fn negatives_install_nothing() {
     let output = machine.env.realize(&install).fails_with(exit::BUILD_FAILED).explains();
     output.says("the build needs the Python package scikit-build").says("#: build package==1.0");
     assert!(machine.calls().is_empty());
+}
+
+/// What ever more is missing for ends after ten rounds.
+#[test]
+fn ten_rounds_are_enough() {
+    let Some(machine) = Machine::new(env()) else { return };
+    let names: Vec<String> = (1..=11).map(|number| format!("r{number}")).collect();
+    let further: Vec<(String, String)> =
+        names.iter().map(|name| (format!("{name}.h"), format!("lib{name}-dev"))).collect();
+    let further: Vec<(&str, &str)> = further.iter().map(|(one, other)| (one.as_str(), other.as_str())).collect();
+    let machine = machine.with_index(&further);
+    let headers: Vec<&str> = names.iter().map(String::as_str).collect();
+    machine.lock(&[&machine.sdist("package", &headers)]);
+    let output = machine.env.realize(&["--system-packages", "install"]).fails_with(exit::PACKAGE_MISSING).explains();
+    output.says("10 rounds were tried").says("apt-get install libr10-dev");
+    assert_eq!(machine.calls().len(), 9);
+}
+
+/// Whoever works with dpkg is named, and apt is told to wait.
+#[test]
+fn somebody_elses_dpkg_is_waited_for() {
+    let Some(machine) = Machine::new(env()) else { return };
+    if !host::is_root() || !std::path::Path::new("/var/lib/dpkg/lock-frontend").exists() {
+        return skip("dpkg's lock needs root");
+    }
+    machine.lock(&[&machine.sdist("package", &["one"])]);
+    let holder = "import fcntl, sys\nfile = open('/var/lib/dpkg/lock-frontend', 'r+')\nfcntl.lockf(file, fcntl.LOCK_EX)\n\
+                  print('held', flush=True)\nsys.stdin.read()\n";
+    let mut holder = std::process::Command::new(machine.env.python())
+        .args(["-c", holder])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().unwrap()), &mut line).unwrap();
+    assert_eq!(line, "held\n");
+    let output = machine.env.realize(&["--system-packages", "install"]).success();
+    output.says(&format!("process {} (", holder.id())).says("apt waits for it");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    assert_eq!(machine.calls(), [Machine::call("libone-dev")]);
 }
 
 /// The words of the policy, and what the variables of the original mean.

@@ -27,9 +27,9 @@ fn remembered() -> TestEnv {
 
 /// Runs until the environment as it is now was checked and the check is remembered.
 fn remember(env: &TestEnv) {
-    sqlite(env, "DELETE FROM memo WHERE namespace = 'environment-checked/2'");
+    sqlite(env, "DELETE FROM memo WHERE namespace = 'environment-checked/3'");
     let started = Instant::now();
-    while sqlite(env, "SELECT count(*) FROM memo WHERE namespace = 'environment-checked/2'").trim() == "[(0,)]" {
+    while sqlite(env, "SELECT count(*) FROM memo WHERE namespace = 'environment-checked/3'").trim() == "[(0,)]" {
         env.realize(&[]).success().says("nothing to do");
         assert!(started.elapsed() < PATIENCE, "the check is never remembered");
     }

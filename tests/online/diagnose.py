@@ -30,4 +30,15 @@ for name in sorted(path.split("/")[0] for path in files if path.endswith("/meta.
     else:
         wrong.append(f"{name}: {first} instead of {meta['fixed_by']}")
 print(f"{right} of {positives} positives right", *wrong, sep="\n")
+held_out = (corpus.parent / "held-out.txt").read_text().split("\n== ")[1:]
+good = 0
+for wanted, log in (case.split("\n", 1) for case in held_out):
+    command = [program, "-q", "diagnose", "--offline", "--json", "-"]
+    answer = json.loads(subprocess.run(command, input=log.encode(), stdout=subprocess.PIPE, check=True).stdout)
+    first = next(iter(answer["packages"]), "-")
+    if first in wanted.split("|"):
+        good += 1
+    else:
+        print(f"held out: {first} instead of {wanted}")
+print(f"{good} of {len(held_out)} held-out messages right")
 sys.exit(right * 100 < positives * 97 or any(line.endswith("proposed") for line in wrong))

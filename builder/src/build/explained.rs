@@ -43,11 +43,13 @@ impl BuildPlace<'_> {
         };
         let log = written.inspect_err(|error| tracing::warn!(%error, "a log can't be read back")).ok()?;
         let (session, project) = (Arc::clone(&self.engine.session), self.pin.name.to_string());
+        let missed = Arc::clone(&failure.missed);
+        let external = self.sdist.build_system.external.clone();
         // What older requirements cure is built again at once.
         let is_final = too_new(failure.tail.iter().map(String::as_str)).is_none();
         let cancel = session.cancel.clone();
         let work = tokio::task::spawn_blocking(move || {
-            let failed = Failed { project: &project, log: &log, missed: &[], is_final };
+            let failed = Failed { project: &project, log: &log, missed: &missed, external: &external, is_final };
             session.explainer.explain(&session.store, failed, &|ready| {
                 for event in events(&ready) {
                     session.report(event);
@@ -65,7 +67,7 @@ impl BuildPlace<'_> {
     fn write_down(&self, explanation: &Explanation) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(writer) = &mut log.writer else { return };
-        for line in explanation.finding.lines() {
+        for line in explanation.finding.lines(nix::unistd::Uid::effective().is_root()) {
             if let Err(error) = writeln!(writer, "pip-accel: {}", line.replace(['\n', '\r'], " ")) {
                 tracing::warn!(%error, "a line of a build's log is lost");
             }
@@ -74,7 +76,7 @@ impl BuildPlace<'_> {
 }
 
 /// What the user is told while the index is made ready.
-fn events(ready: &Ready<'_>) -> Vec<Event> {
+pub(crate) fn events(ready: &Ready<'_>) -> Vec<Event> {
     match ready {
         Ready::Without(why) => vec![Event::Warning(format!("{why}; make it: pip-accel index update"))],
         Ready::Making(why) => vec![Event::Note(format!("{why}: reading the lists of the machine's package sources"))],
@@ -85,7 +87,9 @@ fn events(ready: &Ready<'_>) -> Vec<Event> {
         Ready::Waiting { pid } => vec![Event::Waiting { what: format!("process {pid}, which makes the index") }],
         Ready::Made { report, duration } => {
             let (files, time) = (report.origin.files, duration.as_secs_f64());
-            vec![Event::Note(format!("index of {files} files in {time:.0} s"))]
+            let made = Event::Note(format!("index of {files} files in {time:.0} s"));
+            let complaint = report.partial().map(Event::Warning);
+            std::iter::once(made).chain(complaint).collect()
         }
     }
 }

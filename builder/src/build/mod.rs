@@ -18,6 +18,7 @@ mod dpkg;
 mod editable;
 mod explained;
 mod failure;
+mod fits;
 mod hooks;
 pub(crate) mod inputs;
 mod layered;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use pip_accel_schema::link_plan::{LinkPlan, RuntimeNeeds};
 use pip_accel_schema::manifest::{EntryPath, Provenance};
 use pip_accel_schema::name::PackageVersion;
 use pip_accel_schema::recipe::Recipe;
@@ -44,8 +46,10 @@ use pip_accel_store::{NewObject, Object, Scratch, StoreError, checkpoint};
 
 pub(crate) use as_of::AsOf;
 pub(crate) use confinement::Confinement;
+pub(crate) use explained::events as index_events;
 pub(crate) use failure::ending;
 pub use failure::{BuildFailure, BuildStatus};
+pub(crate) use fits::{HostNow, misfit};
 pub use inputs::{LockedBuildRequirement, RequirementTrees, build_lock_of, build_lock_of_pin};
 pub(crate) use recipe::policy_of;
 pub use recipe::{BuildLockOf, remembered_recipe, sandbox_policy};
@@ -56,6 +60,7 @@ pub use why_rebuild::{WhyRebuild, WhyRebuildError, why_rebuild};
 use crate::event::Event;
 use crate::index::PublishedFile;
 use crate::python::interpreter::supports_environments;
+use crate::python::loader::needs_of_tree;
 use crate::python::requirement::satisfies_pin;
 use crate::python::sdist::{UnpackedSdist, unpack_sdist};
 use crate::python::wheel::{ForeignPaths, PathSet};
@@ -64,16 +69,28 @@ use crate::realize::error::ObtainError;
 use crate::realize::pin::{Pin, PinKey, Selection};
 use crate::realize::profile::Activity;
 use crate::session::{SandboxChoice, Session};
+use crate::system_packages::External;
 use hooks::Hook;
 use layered::Layered;
 use place::BuildPlace;
 
-/// The newest object that was built from `recipe`.
+/// The best of the objects that were built from `recipe` and fit this host by the session's policy.
 ///
 /// # Errors
 /// The store's.
 pub fn realised(session: &Session, recipe: &Recipe) -> Result<Option<Object>, StoreError> {
-    Ok(session.lease.take_realisations(&recipe.id())?.into_iter().next())
+    Ok(fits::fitting(session, recipe)?.ok())
+}
+
+/// What the sdist `source` says that it needs besides Python packages.
+pub(crate) async fn external_of(
+    engine: &Arc<Engine>,
+    pin: &Pin,
+    (selection, source): (&Selection, &Object),
+) -> Result<External, ObtainError> {
+    let scratch = engine.session.store.scratch("sdist").map_err(store_error(pin))?;
+    let work = Build { engine, pin, selection, source: Some(source), only_inputs: Some(source) };
+    Ok(work.unpack(&scratch).await?.build_system.external)
 }
 
 /// The tree of the sdist that `selection` names, built unless the store has it.
@@ -183,12 +200,18 @@ impl Build<'_> {
         recipe: Recipe,
     ) -> Result<Obtained, ObtainError> {
         let session = &self.engine.session;
-        if let Some(object) = realised(session, &recipe).map_err(store_error(self.pin))? {
-            self.remember(&recipe).map_err(store_error(self.pin))?;
-            return Ok(Obtained { object, how: How::Store });
-        }
+        let misfit = match fits::fitting(session, &recipe).map_err(store_error(self.pin))? {
+            Ok(object) => {
+                self.remember(&recipe).map_err(store_error(self.pin))?;
+                return Ok(Obtained { object, how: How::Store });
+            }
+            Err(misfit) => misfit,
+        };
         if let Some(source) = self.only_inputs {
             return Ok(Obtained { object: source.clone(), how: How::Fetched });
+        }
+        if let Some(misfit) = misfit {
+            session.report(Event::Note(format!("{} is built anew: {misfit}", self.pin)));
         }
         let wheel = self.build_wheel(place, inputs).await?;
         if let Some(editable) = self.pin.editable() {
@@ -196,6 +219,7 @@ impl Build<'_> {
         }
         let made = place.with_libraries(wheel).await?;
         let object = self.import(made, place, recipe).await?;
+        session.note_built(object.id);
         Ok(Obtained { object, how: How::Built })
     }
 
@@ -338,10 +362,20 @@ impl Build<'_> {
             place.notice(&noticed);
         }
         let bytecode_tag = session.python.interpreter.bytecode_tag.clone();
-        let read = place.system_inputs().await.map(Box::new);
+        let without = place.without().await;
+        for without in &without {
+            place.notice(&without.to_string());
+        }
+        let noticed: Vec<String> = [noticed]
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .chain(without.iter().map(ToString::to_string))
+            .collect();
+        let read = place.system_inputs().await.map(|read| Box::new(read.with_without(without)));
         if let Some(read) = &read {
             place.annotate(&format!("read of the system: {read}"));
         }
+        let needs = self.needs(tree.path()).await;
         let system_inputs = read.as_deref().map_or_else(SystemInputs::untraced, SystemInputs::digest);
         let id = ObjectId::of_build(&recipe.id(), &system_inputs, &bytecode_tag);
         let new = NewObject {
@@ -357,15 +391,25 @@ impl Build<'_> {
                 bytecode_tag,
             },
             references,
-            link_plan: Some(imported.link_plan),
+            link_plan: Some(LinkPlan { needs, ..imported.link_plan }),
         };
         checkpoint("build-ran");
         let objects = self.engine.publish(self.pin, vec![new]).await?;
         checkpoint("build-published");
         self.remember(&recipe).map_err(store_error(self.pin))?;
         checkpoint("build-remembered");
-        place.succeeded(recipe.id(), &noticed)?;
+        place.succeeded(recipe.id(), &noticed.join("; "))?;
         Ok(objects.into_iter().next().expect("publishing returns an object for each it was given"))
+    }
+}
+
+impl Build<'_> {
+    /// What the tree needs of this host to run; not known if it can't be read.
+    async fn needs(&self, tree: &Path) -> Option<RuntimeNeeds> {
+        let (tree, store) = (tree.to_owned(), self.engine.session.store.root().to_owned());
+        let work = tokio::task::spawn_blocking(move || needs_of_tree(&tree, &store));
+        let read = work.await.unwrap_or_else(|_| Ok(RuntimeNeeds::default()));
+        read.inspect_err(|error| tracing::warn!(%error, pin = %self.pin, "what a build needs to run is not known")).ok()
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the files of the system that a build read to the packages that have them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -57,6 +57,30 @@ pub(super) fn system_inputs(read: &BTreeSet<PathBuf>) -> io::Result<SystemInputs
         version: package.version,
     });
     Ok(SystemInputs::new(packages.collect(), contents(&without)?))
+}
+
+/// What is installed on this machine now.
+#[derive(Debug)]
+pub(super) struct SystemNow(HashMap<(String, String), String>);
+
+impl SystemNow {
+    /// Reads dpkg's status; nothing is installed where there is none.
+    pub(super) fn read() -> Self {
+        let status = content_of(&Path::new(DPKG).join("status")).unwrap_or_default();
+        let all = dpkg::installed(&status).into_iter();
+        Self(all.map(|package| ((package.name, package.architecture), package.version)).collect())
+    }
+
+    /// The installed version of `package`.
+    pub(super) fn version_of(&self, package: &SystemPackage) -> Option<&str> {
+        self.0.get(&(package.name.clone(), package.architecture.clone())).map(String::as_str)
+    }
+
+    /// Whether a file that no package has is as it was.
+    pub(super) fn has(file: &SystemFile) -> bool {
+        let path = file.path.as_bytes();
+        contents(&BTreeSet::from([path])).is_ok_and(|now| now.first() == Some(file))
+    }
 }
 
 /// Each of the wanted paths that is in a package's list, with that package. Nothing where there is no dpkg.

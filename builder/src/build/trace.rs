@@ -1,10 +1,10 @@
 //! What the file trace of a build is good for: its system inputs, and what it looked for in vain.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pip_accel_schema::system_inputs::SystemInputs;
+use pip_accel_schema::system_inputs::{SystemInputs, Without};
 
 use super::confinement::Traced;
 use super::hooks::Hook;
@@ -13,12 +13,16 @@ use super::system;
 use crate::event::Event;
 use crate::sandbox::{FileTrace, MissedPath};
 use crate::session::Session;
+use crate::system_packages::{Built, may_lack};
 
 /// Namespace of what was said about machines that can't trace.
 const MEMO: &str = "untraced/1";
 
 /// Missed paths at the end of a failed build's log: the last ones, which are nearest to the failure.
 const MISSED_SHOWN: usize = 40;
+
+/// Most of a good build's log that is searched for what it did without, in bytes.
+const LOG_BYTES_MAX: u64 = 16 << 20;
 
 /// The traces of one build.
 #[derive(Debug, Default)]
@@ -30,6 +34,8 @@ struct Noted {
     wheel: Option<FileTrace>,
     /// What all hooks looked for in vain, in order.
     missed: Vec<MissedPath>,
+    /// The names of what all hooks found.
+    found: HashSet<OsString>,
 }
 
 impl BuildTrace {
@@ -42,26 +48,24 @@ impl BuildTrace {
         };
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         noted.missed.extend(trace.missed.iter().cloned());
+        noted.found.extend(trace.names.iter().cloned());
         if hook == Hook::BuildWheel {
             noted.wheel = Some(trace);
         }
     }
 
-    /// All that was looked for in vain, the last ones last.
+    /// What was looked for in vain, the last ones last. What was found in another folder was not missed.
     pub(super) fn missed(&self) -> Arc<[MissedPath]> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).missed.as_slice().into()
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_missed = |missed: &&MissedPath| missed.path.file_name().is_some_and(|name| !noted.found.contains(name));
+        noted.missed.iter().filter(is_missed).cloned().collect()
     }
 
-    /// The lines that tell a reader of the log what was looked for in vain. A program or header that was found in another
-    /// folder was not missed.
+    /// The lines that tell a reader of the log what was looked for in vain.
     pub(super) fn missed_in_words(&self) -> Vec<String> {
-        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = noted.wheel.iter().flat_map(|trace| &trace.read);
-        let found: HashSet<&OsStr> = read.filter_map(|path| path.file_name()).collect();
-        let is_missed = |missed: &&MissedPath| missed.path.file_name().is_some_and(|name| !found.contains(name));
-        let mut shown: Vec<&MissedPath> = noted.missed.iter().rev().filter(is_missed).take(MISSED_SHOWN).collect();
-        shown.reverse();
-        shown.into_iter().map(|missed| format!("missed: {}", missed.path.display())).collect()
+        let missed = self.missed();
+        let shown = &missed[missed.len().saturating_sub(MISSED_SHOWN)..];
+        shown.iter().map(|missed| format!("missed: {}", missed.path.display())).collect()
     }
 }
 
@@ -81,6 +85,26 @@ impl BuildPlace<'_> {
             }
             Err(_) => None,
         }
+    }
+}
+
+impl BuildPlace<'_> {
+    /// What a build that went well did without, as far as it is known to matter.
+    pub(super) async fn without(&self) -> Vec<Without> {
+        let missed = self.trace.missed();
+        if !may_lack(&missed) {
+            return Vec::new();
+        }
+        let log = {
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.writer.as_mut().and_then(|writer| writer.so_far(LOG_BYTES_MAX).ok()).unwrap_or_default()
+        };
+        let (session, project) = (Arc::clone(&self.engine.session), self.pin.name.to_string());
+        let work = tokio::task::spawn_blocking(move || {
+            let built = Built { project: &project, log: &log, missed: &missed };
+            session.explainer.without(&session.store, &built)
+        });
+        work.await.unwrap_or_default()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use goblin::container::{Container, Ctx, Endian};
-use goblin::elf::dynamic::{DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRTAB};
+use goblin::elf::dynamic::{DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRTAB, DT_VERNEED};
 use goblin::elf::header;
 use goblin::elf::program_header::{PT_DYNAMIC, PT_LOAD, ProgramHeader};
 
@@ -22,6 +22,12 @@ const STRING_BYTES_MAX: u64 = 4 << 10;
 /// Most strings that are read from one file; large libraries need about a hundred others.
 const STRINGS_MAX: usize = 1024;
 
+/// Most bytes of the table of needed versions that are read: 4,096 versions, where large libraries have a hundred.
+const VERSIONS_BYTES_MAX: u64 = 64 << 10;
+
+/// Longest name of a version, in bytes.
+const VERSION_BYTES_MAX: u64 = 128;
+
 /// The first bytes of every ELF file.
 pub const ELF_MAGIC: &[u8; 4] = header::ELFMAG;
 
@@ -32,6 +38,8 @@ pub struct DynamicInfo {
     pub needed: Vec<String>,
     /// The folders of `DT_RPATH` and `DT_RUNPATH`, in order, as written: `$ORIGIN/../lib`.
     pub search_paths: Vec<String>,
+    /// Versions of symbols that it needs of its libraries: `GLIBC_2.34`.
+    pub versions: Vec<String>,
 }
 
 /// The dynamic section of `file`, or `None` when it has none that makes sense or is no ELF file.
@@ -65,6 +73,16 @@ pub fn read_dynamic(file: &mut (impl Read + Seek)) -> io::Result<Option<DynamicI
             info.search_paths.extend(text.split(':').filter(|path| !path.is_empty()).map(str::to_owned));
         }
     }
+    let versions = entries.iter().find(|(tag, _)| *tag == DT_VERNEED).and_then(|(_, at)| offset_of(&segments, *at));
+    if let Some(start) = versions {
+        let bytes = read_range(file, start, VERSIONS_BYTES_MAX)?;
+        for name in version_names(&bytes, context) {
+            let Some(start) = table.checked_add(name) else { continue };
+            let bytes = read_range(file, start, VERSION_BYTES_MAX)?;
+            let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+            info.versions.extend(std::str::from_utf8(text).ok().map(str::to_owned));
+        }
+    }
     Ok(Some(info))
 }
 
@@ -85,6 +103,37 @@ fn read_header(file: &mut (impl Read + Seek)) -> io::Result<Option<(Ctx, header:
     };
     let parsed = goblin::elf::Elf::parse_header(&bytes).ok();
     Ok(parsed.map(|header| (Ctx::new(container, endian), header)))
+}
+
+/// The offsets of the names in the table of needed versions (`Elf64_Verneed` and `Elf64_Vernaux`, the same for 32 bits).
+fn version_names(bytes: &[u8], context: Ctx) -> Vec<u64> {
+    let number = |at: usize, width: usize| -> Option<usize> {
+        let bytes = bytes.get(at..at.checked_add(width)?)?;
+        let fold = |number: usize, byte: &u8| (number << 8) | usize::from(*byte);
+        Some(if context.le.is_little() { bytes.iter().rev().fold(0, fold) } else { bytes.iter().fold(0, fold) })
+    };
+    let mut names = Vec::new();
+    let mut library = Some(0_usize);
+    while let Some(at) = library {
+        let (Some(count), Some(first), Some(next)) = (number(at + 2, 2), number(at + 8, 4), number(at + 12, 4)) else {
+            break;
+        };
+        let mut version = at.checked_add(first);
+        for _ in 0..count {
+            let Some(at) = version else { break };
+            let (Some(name), Some(next)) = (number(at.saturating_add(8), 4), number(at.saturating_add(12), 4)) else {
+                break;
+            };
+            names.push(name as u64);
+            if names.len() >= STRINGS_MAX {
+                return names;
+            }
+            version = at.checked_add(next).filter(|_| next > 0);
+        }
+        // Only forwards, so that it ends.
+        library = at.checked_add(next).filter(|_| next > 0);
+    }
+    names
 }
 
 /// Tags and values up to `DT_NULL`.

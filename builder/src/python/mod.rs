@@ -8,6 +8,7 @@ pub mod entry_points;
 pub(crate) mod ini;
 pub mod interpreter;
 pub mod link_plan;
+pub(crate) mod loader;
 pub mod marker;
 pub mod metadata;
 pub mod pip_settings;

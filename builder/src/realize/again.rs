@@ -22,10 +22,11 @@ use super::{RealizeReport, RealizeRequest};
 use crate::environment::{FileCounts, Watched};
 use crate::lock::{Choice, FormatControl};
 use crate::python::interpreter::PythonInstallation;
+use crate::python::loader;
 use crate::session::SandboxChoice;
 
 /// Namespace of the remembered checks: place → [`Remembered`] as JSON.
-const MEMO: &str = "environment-checked/2";
+const MEMO: &str = "environment-checked/3";
 
 /// A check is done in full once a day: that also notes down when the objects were used last, for `gc --older-than`.
 const REMEMBERED_SECONDS: i64 = 86_400;
@@ -64,6 +65,8 @@ impl Question<'_> {
         for (name, link) in &request.links {
             encoder.text(name.as_str()).text(link.as_str());
         }
+        // Builds are linked with what the host has.
+        loader::stamp(&mut encoder);
         ValueDigest::from_bytes(encoder.finish())
     }
 }
@@ -77,6 +80,8 @@ struct Remembered {
     packages: usize,
     /// Seconds since 1970.
     checked_at: i64,
+    /// Libraries outside the loader's list that builds of it need.
+    libraries: Vec<String>,
     /// What the root holds: the objects of the environment and of its earlier generations.
     objects: Vec<ObjectId>,
 }
@@ -94,6 +99,7 @@ pub fn unchanged(store: &Store, request: &RealizeRequest) -> Result<Option<Reali
     let age = store.now().checked_sub(remembered.checked_at);
     let holds = age.is_some_and(|age| (0..REMEMBERED_SECONDS).contains(&age))
         && remembered.question == *question
+        && remembered.libraries.iter().all(|library| Path::new(library).exists())
         && remembered.watched.stamp(&request.destination).is_some_and(|stamp| stamp.digest == remembered.stamp);
     if !holds {
         return Ok(None);
@@ -112,7 +118,7 @@ pub fn unchanged(store: &Store, request: &RealizeRequest) -> Result<Option<Reali
 pub(super) fn remember(
     store: &Store,
     request: &RealizeRequest,
-    (manifest, objects): (&EnvironmentManifest, &[ObjectId]),
+    (manifest, objects, libraries): (&EnvironmentManifest, &[ObjectId], Vec<String>),
 ) -> Result<(), StoreError> {
     let Some(question) = request.question else { return Ok(()) };
     let watched = Watched::of(manifest);
@@ -123,6 +129,7 @@ pub(super) fn remember(
         watched,
         packages: manifest.packages.len(),
         checked_at: store.now(),
+        libraries,
         objects: objects.to_vec(),
     };
     match serde_json::to_vec(&remembered) {

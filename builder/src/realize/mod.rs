@@ -30,6 +30,7 @@ mod room;
 pub(crate) mod schedule;
 mod select;
 mod sink;
+pub mod sysdeps;
 pub(crate) mod turn;
 mod unfinished;
 
@@ -43,14 +44,14 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::environment::{Clash, LinkMode, PackageLink};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{Access, StoreError};
+use pip_accel_store::{Access, Object, StoreError};
 
 pub use fetch::{FetchReport, fetch};
 pub use keep::{PinError, PinReport, pin_lock, pin_name};
 pub use plan::{Plan, PlannedPackage};
 pub(crate) use select::{MEMO as SELECTION_MEMO, remembered as remembered_selection};
 
-use crate::build::sandbox_policy;
+use crate::build::{misfit, sandbox_policy};
 use crate::checkout::{CheckoutPlace, Survey, clone_editables};
 use crate::environment::{self, EnvironmentPython, FileCounts};
 use crate::event::Event;
@@ -177,7 +178,10 @@ pub fn realize(
     session.report_gone();
     let planned = Instant::now();
     let engine = Engine::new(session, lock.build_locks.clone(), Purpose::Build);
-    let obtained = obtain_all(&engine, &plan)?;
+    let mut obtained = obtain_all(&engine, &plan)?;
+    for tree in obtained.iter_mut().filter(|tree| tree.how == How::Store && session.was_built(&tree.object.id)) {
+        tree.how = How::Built;
+    }
     if session.cancel.is_cancelled() {
         return Err(RealizeError::Interrupted);
     }
@@ -216,7 +220,9 @@ fn already_there(
         return Ok(None);
     }
     let ids: Vec<ObjectId> = manifest.packages.iter().map(|package| package.object).collect();
-    if session.lease.take(&ids)?.iter().any(Option::is_none) {
+    let taken = session.lease.take(&ids)?;
+    let is_usable = |object: &Option<Object>| object.as_ref().is_some_and(|object| misfit(session, object).is_none());
+    if !taken.iter().all(is_usable) {
         return Ok(None);
     }
     let detached = detach::names(&manifest);
@@ -240,7 +246,9 @@ fn already_there(
     }
     let is_plain = clashes.is_empty() && status.foreign.is_empty() && detached.is_empty();
     if let Some(manifest) = status.manifest.filter(|_| is_plain) {
-        again::remember(&session.store, request, (&manifest, &held))?;
+        let needs = taken.iter().flatten().filter_map(|object| object.link_plan.as_deref()?.needs.as_ref());
+        let named = needs.flat_map(|needs| &needs.libraries).filter(|library| library.starts_with('/'));
+        again::remember(&session.store, request, (&manifest, &held, named.cloned().collect()))?;
     }
     Ok(Some(RealizeReport {
         packages: ids.len(),

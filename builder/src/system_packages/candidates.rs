@@ -128,7 +128,7 @@ pub(super) fn candidates(evidence: &Evidence, around: &Surroundings, index: &Sys
     let mut all = match evidence.kind {
         Kind::Header if evidence.text.contains("Error: Unable to find '") => included_by_swig(name, around, index),
         Kind::Header => headers(name, around, index),
-        Kind::Library => libraries(name, index),
+        Kind::Library => libraries(name, around, index),
         Kind::PkgConfig => ranked(pkg_config(name, index), index, name),
         Kind::Program => ranked(programs(name, index), index, name),
         Kind::Cmake => ranked(cmake(name, index), index, name),
@@ -158,10 +158,13 @@ fn ranked(points: Points, index: &SystemIndex, wanted: &str) -> Candidates {
 /// Puts the unversioned package that stands for the best candidate before it: `libboost-dev` for `libboost1.74-dev`.
 fn unversioned(ranked: &mut Vec<Candidate>, index: &SystemIndex) {
     // Of two versions, the one that an unversioned package stands for is the usual one.
-    let stands = |package: &str| {
-        let plain = without_version(package)?;
+    let stands_for = |plain: String, package: &str| {
         let depends = index.package(&plain)?.depends;
         depends.iter().any(|depends| depends == package).then_some(plain)
+    };
+    let stands = |package: &str| {
+        let versioned = without_version(package).and_then(|plain| stands_for(plain, package));
+        versioned.or_else(|| stands_for(without_variant(package)?, package))
     };
     let Some(best) = ranked.first().map(|best| best.score) else { return };
     let near = ranked.iter().take_while(|candidate| candidate.score + 15 >= best);
@@ -171,6 +174,12 @@ fn unversioned(ranked: &mut Vec<Candidate>, index: &SystemIndex) {
     }
     ranked.retain(|candidate| candidate.package != plain);
     ranked.insert(0, Candidate { package: plain, score: best });
+}
+
+/// `libopenblas-pthread-dev` → `libopenblas-dev`.
+fn without_variant(package: &str) -> Option<String> {
+    let (plain, variant) = package.strip_suffix("-dev")?.rsplit_once('-')?;
+    (!plain.is_empty() && !variant.is_empty()).then(|| format!("{plain}-dev"))
 }
 
 /// `libboost-python1.74-dev` → `libboost-python-dev`; `llvm-14-dev` → `llvm-dev`; `None` if there is no version.
@@ -227,12 +236,14 @@ fn included_by_swig(name: &str, around: &Surroundings, index: &SystemIndex) -> C
     all
 }
 
-/// The native packages that Debian's own source of the project needs; none if Debian has no such project.
-fn prior<'a>(around: &Surroundings, index: &'a SystemIndex) -> Vec<&'a str> {
-    let Some(project) = &around.project else { return Vec::new() };
+/// The native packages that the project says it needs, and that Debian's own source of it needs.
+fn prior<'a>(around: &'a Surroundings, index: &'a SystemIndex) -> Vec<&'a str> {
+    let declared = around.declared.iter().map(String::as_str);
+    let Some(project) = &around.project else { return declared.collect() };
     let names = [Some(project.as_str()), project.strip_prefix("python-"), project.strip_prefix("py")];
     let mut sources = names.into_iter().flatten().map(|name| index.python_source(name));
-    sources.find(|packages| !packages.is_empty()).unwrap_or_default()
+    let packages = sources.find(|packages| !packages.is_empty()).unwrap_or_default();
+    packages.into_iter().chain(declared).collect()
 }
 
 fn headers(name: &str, around: &Surroundings, index: &SystemIndex) -> Candidates {
@@ -258,7 +269,8 @@ fn headers(name: &str, around: &Surroundings, index: &SystemIndex) -> Candidates
             in_python += 1;
             continue;
         }
-        let is_included = around.include_folders.iter().any(|folder| entry.path == format!("{folder}/{name}"));
+        let is_included = around.missed.has(&entry.path)
+            || around.include_folders.iter().any(|folder| entry.path == format!("{folder}/{name}"));
         if folders.is_empty() || is_included {
             points.entry(entry, PLACE_ROOT);
             continue;
@@ -326,7 +338,7 @@ fn behind_links(name: &str, index: &SystemIndex) -> Vec<Entry> {
     entries
 }
 
-fn libraries(name: &str, index: &SystemIndex) -> Candidates {
+fn libraries(name: &str, around: &Surroundings, index: &SystemIndex) -> Candidates {
     let mut points = Points::default();
     let wanted = name.trim_end_matches(".so");
     let file = format!("lib{wanted}.so");
@@ -350,6 +362,7 @@ fn libraries(name: &str, index: &SystemIndex) -> Candidates {
             folders[..folders.len().saturating_sub(1)].iter().filter(|part| !is_triplet(part)).collect();
         let place = match private[..] {
             [] => PLACE_ROOT,
+            _ if around.missed.has(&entry.path) => PLACE_ROOT,
             [folder] if is_alike(folder, wanted) => PLACE_PRIVATE,
             [_] => PLACE_DEEP,
             _ => PLACE_ANYWHERE,

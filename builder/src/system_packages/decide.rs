@@ -6,6 +6,7 @@ use super::alternatives::is_basic;
 use super::candidates::{Candidate, Candidates, candidates, stem};
 use super::evidence::{Evidence, Kind};
 use super::index::SystemIndex;
+use super::install::command_to_type;
 use super::installed::Installed;
 use super::scan::{Hint, Scan, scan};
 use super::trace;
@@ -29,6 +30,10 @@ const GROUP_MAX: usize = 24;
 /// Most pieces of evidence that are looked up until one has an answer.
 const TRIED_MAX: usize = 200;
 
+/// What a piece of evidence gains when the trace saw the build look for it in vain: enough to decide between two messages of
+/// one kind, not to make a probe a failure.
+const CONFIRMED_POINTS: f64 = 6.0;
+
 /// A package named by a hint is believed over a file's place if the two are within so many lines.
 const HINT_LINES: usize = 40;
 
@@ -39,6 +44,8 @@ pub struct Input<'a> {
     pub log: &'a [u8],
     /// Paths that it looked for in vain, in order; empty if nobody watched.
     pub missed: &'a [MissedPath],
+    /// Packages that the project itself says it needs.
+    pub declared: &'a [String],
     /// Debian's files.
     pub index: &'a SystemIndex,
     /// What was installed where the build ran; [`Installed::unknown`] for a log from elsewhere.
@@ -70,9 +77,9 @@ const EVIDENCE_SHOWN_MAX: usize = 200;
 
 impl Finding {
     /// Two lines for people: what is missing and where that was said; what to do about it. The words of the log are in
-    /// them as they are.
+    /// them as they are. `is_root` says whether the reader types commands as root.
     #[must_use]
-    pub fn lines(&self) -> [String; 2] {
+    pub fn lines(&self, is_root: bool) -> [String; 2] {
         let evidence: String = self.evidence.chars().take(EVIDENCE_SHOWN_MAX).collect();
         let evidence = if self.line == 0 { evidence } else { format!("line {}: {evidence}", self.line) };
         let missing = match (self.kind, self.packages.is_empty()) {
@@ -81,7 +88,7 @@ impl Finding {
             (kind, false) => format!("missing {} {}: {evidence}", kind.noun(), self.name),
         };
         let remedy = match (self.packages.is_empty(), self.kind) {
-            (false, _) => format!("{}: sudo apt-get install {}", self.reason, self.packages.join(" ")),
+            (false, _) => format!("{}: {}", self.reason, command_to_type(&self.packages, is_root)),
             (true, Kind::Unknown) => "nothing to install".to_owned(),
             (true, _) => format!("nothing to install: {}", self.reason),
         };
@@ -99,14 +106,19 @@ struct Weighed {
 /// Says what a failed build lacks. The first finding is the answer; the others are what it may lack besides.
 #[must_use]
 pub fn diagnose(input: &Input<'_>) -> Vec<Finding> {
-    let scan = scan(input.log);
+    let mut scan = scan(input.log);
+    scan.surroundings.missed = trace::Missed::new(input.missed);
+    scan.surroundings.declared = input.declared.to_vec();
     let mut weighed = weigh(&scan);
     let traced = trace::evidence(input.missed, input.index);
-    let missed =
-        traced.iter().map(|evidence| Weighed { evidence: evidence.clone(), points: f64::from(evidence.weight) });
-    weighed.extend(missed);
     weighed.sort_by(|one, other| other.points.total_cmp(&one.points));
-    let first = answer(&weighed, &scan, input);
+    let mut first = answer(&weighed, &scan, input);
+    if let Some(finding) = by_trace(&first, &traced, (&scan, &weighed), input) {
+        first = finding;
+    }
+    if let Some(finding) = by_declaration(&first, &scan, input) {
+        first = finding;
+    }
     let mut findings = vec![first];
     for evidence in &traced {
         let found = candidates(evidence, &scan.surroundings, input.index);
@@ -137,7 +149,8 @@ fn weigh(scan: &Scan) -> Vec<Weighed> {
         #[expect(clippy::cast_precision_loss, reason = "numbers of lines are small")]
         let distance = scan.lines.saturating_sub(evidence.line) as f64;
         let taken = (4.0 * (1.0 + distance).log10()).min(DISTANCE_POINTS_MAX);
-        weighed.push(Weighed { evidence: evidence.clone(), points: f64::from(evidence.weight) - taken });
+        let confirmed = if scan.surroundings.missed.confirms(evidence) { CONFIRMED_POINTS } else { 0.0 };
+        weighed.push(Weighed { evidence: evidence.clone(), points: f64::from(evidence.weight) - taken + confirmed });
     }
     weighed
 }
@@ -360,6 +373,53 @@ fn by_probes(weighed: &[Weighed], scan: &Scan, input: &Input<'_>) -> Option<Find
         .filter(|evidence| evidence.kind != Kind::Custom)
         .filter_map(|evidence| proposal(evidence, candidates(evidence, &scan.surroundings, input.index), input));
     findings.next()
+}
+
+/// Where the log says nothing, or only that something could not be downloaded: what the build looked for last and Debian
+/// has at exactly that place.
+fn by_trace(
+    first: &Finding,
+    traced: &[Evidence],
+    (scan, weighed): (&Scan, &[Weighed]),
+    input: &Input<'_>,
+) -> Option<Finding> {
+    let is_said = |weighed: &Weighed| {
+        weighed.evidence.weight >= PROPOSABLE_WEIGHT && !matches!(weighed.evidence.kind, Kind::Custom | Kind::Network)
+    };
+    if !first.packages.is_empty() || scan.surroundings.is_explained || weighed.iter().any(is_said) {
+        return None;
+    }
+    let is_library = |evidence: &Evidence| matches!(evidence.kind, Kind::Header | Kind::PkgConfig | Kind::Library);
+    let is_sure = |evidence: &&Evidence| match first.kind {
+        Kind::Unknown | Kind::NotSystem => true,
+        // Projects that fetch a copy of a library where the system has none.
+        Kind::Network => is_library(evidence),
+        _ => false,
+    };
+    let mut found = traced.iter().filter(is_sure).filter_map(|evidence| {
+        let found = candidates(evidence, &scan.surroundings, input.index);
+        proposal(evidence, found, input)
+    });
+    found.next()
+}
+
+/// Where neither log nor trace names anything: what the project says that it needs and is not there.
+fn by_declaration(first: &Finding, scan: &Scan, input: &Input<'_>) -> Option<Finding> {
+    let is_open = matches!(first.kind, Kind::Unknown | Kind::Network | Kind::Custom) && first.packages.is_empty();
+    let is_missing = |package: &&String| input.installed.name_of(package).is_none();
+    let missing: Vec<String> = input.declared.iter().filter(is_missing).cloned().collect();
+    if !is_open || scan.surroundings.is_explained || missing.is_empty() {
+        return None;
+    }
+    Some(Finding {
+        kind: Kind::Custom,
+        name: missing[0].clone(),
+        evidence: "[external] of pyproject.toml".to_owned(),
+        line: 0,
+        candidates: missing.iter().map(|package| Candidate { package: package.clone(), score: 50 }).collect(),
+        reason: "the project says that it needs it".to_owned(),
+        packages: missing,
+    })
 }
 
 /// Where no rule has an answer, the packages that the log says to install.

@@ -2,13 +2,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pip_accel_schema::system_inputs::Without;
 use pip_accel_store::Store;
 
 use super::decide::{Finding, Input, asks_index, diagnose};
+use super::external::External;
 use super::index::{Ready, SystemIndex, ready};
 use super::install::is_package_name;
 use super::installed::Installed;
 use super::own::OwnRules;
+use super::soft::{self, Built};
+use super::trace;
 use super::undeclared::undeclared;
 use crate::sandbox::MissedPath;
 
@@ -30,6 +34,8 @@ pub struct Failed<'a> {
     pub log: &'a [u8],
     /// Paths that it looked for in vain; empty if nobody watched.
     pub missed: &'a [MissedPath],
+    /// What the project says that it needs.
+    pub external: &'a External,
     /// Whether the failure is worth making an index for.
     pub is_final: bool,
 }
@@ -65,7 +71,10 @@ impl Explainer {
         let mut finding = match self.options.rules.finding(failed.log, &installed) {
             Some(finding) => finding,
             None => {
-                let input = Input { log: failed.log, missed: failed.missed, index: &index, installed: &installed };
+                let declared = failed.external.packages(&index).0.into_iter().map(|(package, _)| package);
+                let declared: Vec<String> = declared.collect();
+                let (log, missed) = (failed.log, failed.missed);
+                let input = Input { log, missed, declared: &declared, index: &index, installed: &installed };
                 diagnose(&input).into_iter().next()?
             }
         };
@@ -74,6 +83,30 @@ impl Explainer {
         finding.packages.retain(|package| is_package_name(package));
         let undeclared = undeclared(&finding);
         Some(Explanation { finding, undeclared })
+    }
+
+    /// The index, made first if it is needed and allowed.
+    pub(crate) fn index_of(&self, store: &Store, tell: &dyn Fn(Ready<'_>)) -> Option<Arc<SystemIndex>> {
+        // Held while the index is made: others that fail meanwhile need it as well.
+        let mut known = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            let own = self.options.rules.names().clone();
+            *known = Some(Arc::new(ready(store, self.options.may_make_index, tell).ok()?.with_own(own)));
+        }
+        known.clone()
+    }
+
+    /// What a build that went well did without, by the index as it is: none is made for that.
+    pub(crate) fn without(&self, store: &Store, built: &Built<'_>) -> Vec<Without> {
+        let known = self.index.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let index = match known {
+            Some(index) => index,
+            None => match ready(store, false, &|_| ()) {
+                Ok(index) => Arc::new(index),
+                Err(_) => return Vec::new(),
+            },
+        };
+        soft::without(built, &index, &Installed::of_this_machine().unwrap_or_default())
     }
 
     /// Adds what users say that the project needs and that is not installed.
@@ -93,19 +126,17 @@ impl Explainer {
     }
 
     fn index(&self, store: &Store, failed: &Failed<'_>, tell: &dyn Fn(Ready<'_>)) -> Option<Arc<SystemIndex>> {
-        // Held while the index is made: others that fail meanwhile need it as well.
-        let mut known = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = &*known {
             return Some(Arc::clone(index));
         }
-        let is_worth_it = failed.is_final && (!failed.missed.is_empty() || asks_index(failed.log));
+        let is_worth_it = failed.is_final && (asks_index(failed.log) || trace::asks_index(failed.missed));
         let own = self.options.rules.names().clone();
         if !is_worth_it {
             let index = ready(store, false, &|_| ()).ok()?;
             return Some(Arc::new(index.with_own(own)));
         }
-        let index = Arc::new(ready(store, self.options.may_make_index, tell).ok()?.with_own(own));
-        *known = Some(Arc::clone(&index));
-        Some(index)
+        drop((known, own));
+        self.index_of(store, tell)
     }
 }

@@ -168,6 +168,12 @@ pub fn command_to_type(packages: &[String], is_root: bool) -> String {
     format!("{sudo}apt-get install {}", packages.join(" "))
 }
 
+/// The command that installs `packages` where nobody is asked and everybody is root, as in a Dockerfile.
+#[must_use]
+pub fn command_to_install(packages: &[String]) -> String {
+    format!("apt-get install --yes --no-install-recommends {}", packages.join(" "))
+}
+
 /// The process that works with dpkg now, with its name; `None` if nobody does, or the kernel does not tell.
 #[must_use]
 pub fn dpkg_lock_owner() -> Option<(u32, String)> {

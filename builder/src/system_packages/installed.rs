@@ -7,7 +7,7 @@ use std::path::Path;
 use super::index::control::paragraphs;
 
 /// Dpkg's list of packages.
-const STATUS: &str = "/var/lib/dpkg/status";
+pub(super) const STATUS: &str = "/var/lib/dpkg/status";
 
 /// Installed packages, by name, with what they provide.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use super::pattern::Pattern;
 use super::rules;
 use super::statements::Statement;
+use super::trace::Missed;
 
 /// How many of the last statements are the build's last words.
 const LAST_STATEMENTS: usize = 12;
@@ -21,6 +22,12 @@ pub(super) struct Surroundings {
     pub(super) swig_folders: Vec<String>,
     /// The project that is built, normalised; the one that failed, if pip says so.
     pub(super) project: Option<String>,
+    /// Whether a compiler or Python says what is wrong, and it is nothing that a package mends.
+    pub(super) is_explained: bool,
+    /// Packages that the project itself says it needs.
+    pub(super) declared: Vec<String>,
+    /// What was asked for in vain.
+    pub(super) missed: Missed,
     /// The last lines that are the build's own, not pip's.
     pub(super) last_words: String,
 }
@@ -31,6 +38,15 @@ static PROJECT: LazyLock<Pattern> = LazyLock::new(|| {
     Pattern::new(concat!(
         r"^(?:ERROR: )?(?:Failed building wheel for|Failed to build|Building wheel for|Collecting|Building wheels for collected packages:)",
         r" '?(?P<n>[A-Za-z0-9][\w.-]*?)(?:[=<>~!@ (\[',]|$)"
+    ))
+});
+
+/// Errors in code: that of the project, or that of its build.
+static CODE: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::new(concat!(
+        r"^\S+:\d+:(?:\d+:)? (?:error|fatal error|Error): |undefined reference to|: undefined symbol|",
+        r"^(?:\w+\.)*(?:SyntaxError|IndentationError|TabError|NameError|TypeError|AttributeError|ImportError|KeyError|",
+        r"ModuleNotFoundError|IndexError|UnicodeDecodeError|ZeroDivisionError|UnboundLocalError|NotImplementedError)\b"
     ))
 });
 
@@ -52,6 +68,9 @@ impl Surroundings {
                 all.project = Some(found.name.to_lowercase().replace(['_', '.'], "-"));
             }
         }
+        // From the end: the last exception is the one that counts.
+        let end = statements.iter().rev().take(LAST_STATEMENTS * 4);
+        all.is_explained = end.into_iter().any(|statement| CODE.is_match(&statement.text));
         let own = statements.iter().filter(|statement| rules::is_interesting(&statement.text)).rev();
         let last: Vec<&str> = own.take(LAST_STATEMENTS).map(|statement| statement.text.as_str()).collect();
         all.last_words = last.join("\n");

@@ -30,6 +30,26 @@ impl SystemPackagesArg {
     }
 }
 
+/// Which builds are used again
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SystemInputsArg {
+    /// Those that can run here: the libraries they are linked with are there (the default)
+    Compatible,
+    /// Those that were built on exactly the packages and files of the system that are here
+    Exact,
+}
+
+impl SystemInputsArg {
+    /// The word of the setting.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Compatible => "compatible",
+            Self::Exact => "exact",
+        }
+    }
+}
+
 /// Arguments of `diagnose`
 #[derive(Debug, Args)]
 pub struct DiagnoseArgs {
@@ -39,6 +59,29 @@ pub struct DiagnoseArgs {
     /// Do not use the network: take the index as it is
     #[arg(long)]
     pub offline: bool,
+}
+
+/// Arguments of `sysdeps`
+#[derive(Debug, Args)]
+pub struct SysdepsArgs {
+    /// The lock
+    #[arg(value_name = "LOCK")]
+    pub lock: PathBuf,
+    /// Install what is missing on this machine
+    #[arg(long)]
+    pub install: bool,
+    /// Build what is not in the store, to see what it lacks; nothing is installed for that
+    #[arg(long)]
+    pub r#try: bool,
+    /// What --install does: ask, install without a question, or refuse
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub system_packages: Option<SystemPackagesArg>,
+    /// What is wanted of the lock
+    #[command(flatten)]
+    pub choice: super::ChoiceArgs,
+    /// Where files come from
+    #[command(flatten)]
+    pub source: super::SourceArgs,
 }
 
 /// Arguments of `index`

@@ -25,14 +25,17 @@ pub(super) fn run(context: &Context<'_>, args: &DiagnoseArgs) -> Result<Exit, Fa
     // The log may be from another machine or another time: what is installed here says nothing about it.
     let installed = Installed::unknown();
     let own = rules.finding(&log, &installed);
-    let decide =
-        || diagnose(&Input { log: &log, missed: &[], index: &index, installed: &installed }).into_iter().next();
+    let decide = || {
+        diagnose(&Input { log: &log, missed: &[], declared: &[], index: &index, installed: &installed })
+            .into_iter()
+            .next()
+    };
     let Some(finding) = own.or_else(decide) else { return Ok(Exit::Done) };
     let finding = &finding;
     if context.ui.json {
         context.ui.json(&serde_json::to_value(finding).unwrap_or_default());
     } else {
-        for line in finding.lines() {
+        for line in finding.lines(context.host.is_root) {
             context.ui.data(&line);
         }
     }

@@ -67,6 +67,9 @@ fn tell(context: &Context<'_>, ready: &Ready<'_>) {
         Ready::Made { report, duration } => {
             let (files, size) = (report.origin.files, bytes(report.bytes));
             ui.note(&format!("index of {files} files, {size}, in {}", seconds(*duration)));
+            if let Some(lacks) = report.partial() {
+                ui.warn(&lacks);
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ pub(crate) mod rounds;
 mod session;
 mod show;
 mod status;
+mod sysdeps;
 mod target;
 mod unbundle;
 mod verify;
@@ -151,6 +152,7 @@ pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Fail
         Command::Build(args) => build::run(context, args),
         Command::Log(args) => log::run(context, args),
         Command::Diagnose(args) => diagnose::run(context, args),
+        Command::Sysdeps(args) => sysdeps::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Show(args) => show::run(context, args),
         Command::Why(args) => why::run(context, args),

@@ -11,13 +11,14 @@ use pip_accel_builder::realize::again::unchanged;
 use pip_accel_builder::realize::generations::GENERATIONS_KEPT;
 use pip_accel_builder::realize::profile::Phases;
 use pip_accel_builder::realize::{self, Plan, RealizeReport, RealizeRequest};
+use pip_accel_builder::session::SystemInputsPolicy;
 use pip_accel_schema::environment::LinkMode;
 use serde_json::json;
 
 use self::again::{Begun, content_of_known};
 use super::Context;
 use super::rounds::{Policy, in_rounds};
-use super::session::{Opened, apply_flags, load_lock};
+use super::session::{Opened, apply_flags, load_lock, system_inputs};
 use crate::args::{LinkModeArg, RealizeArgs};
 use crate::error::Failure;
 use crate::exit_code::Exit;
@@ -33,7 +34,9 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     apply_flags(&mut settings, &args.source);
     let policy = Policy::of(&mut settings, args.system_packages);
     let mut request = request(context, args, &settings)?;
-    let known = content_of_known(context, args, &request);
+    // What a build was made from is looked at in full.
+    let is_exact = system_inputs(&settings) == SystemInputsPolicy::Exact;
+    let known = content_of_known(context, args, &request).filter(|_| !is_exact);
     let mut begun = None;
     if let Some(content) = &known {
         let run = Begun::new(context, args, &settings)?;
@@ -47,7 +50,7 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
     let lock = load_lock(context, &args.lock, &args.choice.choice())?;
     warn_of_unknown_links(context, args, &lock)?;
     let begun = begun.map_or_else(|| Begun::new(context, args, &settings), Ok)?;
-    request.question = lock.content.map(|content| begun.question(&content, &request));
+    request.question = lock.content.filter(|_| !is_exact).map(|content| begun.question(&content, &request));
     let (store, python) = begun.opened();
     let opened = Opened::with(context, (store, python), settings, &args.source, &lock.options)?;
     if args.dry_run {

@@ -138,7 +138,7 @@ pub(super) fn in_rounds<T, E: Failing>(
 }
 
 fn lines(build: &BuildFailure) -> Option<[String; 2]> {
-    let [missing, remedy] = build.explanation.as_ref()?.finding.lines();
+    let [missing, remedy] = build.explanation.as_ref()?.finding.lines(is_root());
     Some([format!("{}=={}: {missing}", build.name, build.version), remedy])
 }
 
@@ -204,7 +204,32 @@ fn grant(
     result.map_err(|error: InstallError| Stop::Refused(Some(sentence(&error))))
 }
 
+/// Installs `packages` by the same rules as between two rounds.
+///
+/// # Errors
+/// With exit code 5 when they are not installed.
+pub(super) fn grant_all(
+    context: &Context<'_>,
+    (opened, policy): (&Opened, Policy),
+    packages: &[String],
+    explained: &[[String; 2]],
+) -> Result<(), Failure> {
+    grant(context, (opened, policy), packages, explained).map_err(|stop| match stop {
+        Stop::Interrupted => RealizeError::Interrupted.into(),
+        Stop::Refused(why) => {
+            let text = format!("these packages are missing: {}", packages.join(" "));
+            let failure = Failure::new(Exit::PackageMissing, text).refused(why);
+            failure.hint(&format!("install them: {}", to_type(packages)))
+        }
+    })
+}
+
 /// What to type, for a hint.
 pub(crate) fn to_type(packages: &[String]) -> String {
-    command_to_type(packages, nix::unistd::Uid::effective().is_root())
+    command_to_type(packages, is_root())
+}
+
+/// Whether commands are typed as root: then they need no `sudo`.
+pub(crate) fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
 }

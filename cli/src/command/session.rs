@@ -13,7 +13,7 @@ use pip_accel_builder::python::interpreter::{
 };
 use pip_accel_builder::python::pip_settings::{PipConfigFiles, PipSettings};
 use pip_accel_builder::sandbox::{Limits, default_limits};
-use pip_accel_builder::session::{SandboxChoice, Session, SessionOptions};
+use pip_accel_builder::session::{SandboxChoice, Session, SessionOptions, SystemInputsPolicy};
 use pip_accel_builder::system_packages::ExplainOptions;
 use pip_accel_builder::system_packages::own::OwnRules;
 use pip_accel_schema::lock_file::FormatSelection;
@@ -109,6 +109,8 @@ pub(super) fn apply_flags(settings: &mut Settings, args: &SourceArgs) {
     settings.set("python", args.python.clone().map(Value::Text));
     settings.set("offline", args.offline.then_some(Value::Flag(true)));
     settings.set("jobs", args.jobs.map(|jobs| Value::Number(jobs.get() as u64)));
+    let system_inputs = args.system_inputs.map(|policy| Value::Text(policy.as_str().to_owned()));
+    settings.set("system-inputs", system_inputs);
     settings.set("sandbox", args.no_sandbox.then(|| Value::Text("none".to_owned())));
 }
 
@@ -173,6 +175,7 @@ fn options(
         },
         formats: formats(args, lock, &pip_settings(host, python)?)?,
         sandbox: sandbox(settings),
+        system_inputs: system_inputs(settings),
         limits: limits(settings),
         uv: settings.text("uv").map(|name| named_program(host, name).unwrap_or_else(|| name.into())),
         resolver_paths: certificates.map(|(_, path)| PathBuf::from(path)).collect(),
@@ -205,6 +208,14 @@ pub(super) fn own_rules(host: &Host, settings: &Settings) -> Result<OwnRules, Fa
 
 pub(super) fn sandbox(settings: &Settings) -> SandboxChoice {
     if settings.text("sandbox") == Some("none") { SandboxChoice::None } else { SandboxChoice::Bubblewrap }
+}
+
+pub(super) fn system_inputs(settings: &Settings) -> SystemInputsPolicy {
+    if settings.text("system-inputs") == Some("exact") {
+        SystemInputsPolicy::Exact
+    } else {
+        SystemInputsPolicy::Compatible
+    }
 }
 
 /// What one build may well need: a C++ compiler on large files has 1 GiB. Shown as `1G` in the settings.

@@ -9,7 +9,7 @@ use pip_accel_builder::system_packages::{Explanation, Kind};
 use serde_json::json;
 
 use super::{Failure, sentence};
-use crate::command::rounds::to_type;
+use crate::command::rounds::{is_root, to_type};
 use crate::exit_code::Exit;
 
 const UPDATE: &str = "make it anew: pip-accel index update";
@@ -80,7 +80,7 @@ pub(super) fn build(failure: &BuildFailure, text: String) -> Failure {
     };
     if !failure.missing_packages().is_empty() {
         // The command is a hint of the whole failure, for all builds at once.
-        return Failure::new(Exit::PackageMissing, text).details(explanation.finding.lines());
+        return Failure::new(Exit::PackageMissing, text).details(explanation.finding.lines(is_root()));
     }
     let failed = Failure::new(Exit::BuildFailed, text).details(tail()).details(reason(explanation));
     match &explanation.undeclared {
@@ -104,7 +104,7 @@ fn reason(explanation: &Explanation) -> Option<String> {
 pub(super) fn explained(error: &ObtainError) -> Vec<String> {
     let ObtainError::Build(failure) = error else { return Vec::new() };
     match &failure.explanation {
-        Some(explanation) if !failure.missing_packages().is_empty() => explanation.finding.lines().to_vec(),
+        Some(explanation) if !failure.missing_packages().is_empty() => explanation.finding.lines(is_root()).to_vec(),
         Some(explanation) => reason(explanation).into_iter().collect(),
         None => Vec::new(),
     }

@@ -92,6 +92,12 @@ pub(crate) const KEYS: &[Key] = &[
         "what to do when a build lacks packages of the system",
     ),
     key(
+        "system-inputs",
+        Kind::Word(&["compatible", "exact"]),
+        "compatible",
+        "which builds are used again: those that can run here, or those built on what is here",
+    ),
+    key(
         "system-package-rules",
         Kind::Paths,
         "/etc/pip-accel/deps and ~/.pip-accel/deps",

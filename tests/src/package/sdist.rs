@@ -76,6 +76,7 @@ pub struct SdistBuilder {
     format: SdistFormat,
     backend: SdistBackend,
     requires: Vec<String>,
+    pyproject: String,
     dynamic_requires: Vec<String>,
     extensions: Vec<(String, String)>,
     files: Vec<(String, Vec<u8>)>,
@@ -94,6 +95,7 @@ impl SdistBuilder {
             format: SdistFormat::TarGz,
             backend: SdistBackend::InTree,
             requires: Vec::new(),
+            pyproject: String::new(),
             dynamic_requires: Vec::new(),
             extensions: Vec::new(),
             files: Vec::new(),
@@ -162,6 +164,13 @@ impl SdistBuilder {
     #[must_use]
     pub fn tells(mut self, name: &str, version: &str) -> Self {
         self.told = (name.to_owned(), version.to_owned());
+        self
+    }
+
+    /// Adds this text to the end of `pyproject.toml`.
+    #[must_use]
+    pub fn pyproject(mut self, text: &str) -> Self {
+        self.pyproject.push_str(text);
         self
     }
 
@@ -245,7 +254,7 @@ impl SdistBuilder {
                 vec![
                     text("spec.json", spec.to_string()),
                     text("_backend/tiny_backend.py", TINY_BACKEND.to_owned()),
-                    text("pyproject.toml", project),
+                    text("pyproject.toml", project + &self.pyproject),
                 ]
             }
             SdistBackend::SetupPy => vec![text("setup.py", self.setup_py())],
@@ -254,7 +263,7 @@ impl SdistBuilder {
                     "[build-system]\nrequires = {}\nbuild-backend = \"setuptools.build_meta\"\n",
                     requires(&["setuptools"])
                 );
-                vec![text("setup.py", self.setup_py()), text("pyproject.toml", project)]
+                vec![text("setup.py", self.setup_py()), text("pyproject.toml", project + &self.pyproject)]
             }
         }
     }

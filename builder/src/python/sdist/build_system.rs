@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 use serde::Deserialize;
 
 use super::identity::read_regular;
+use crate::system_packages::External;
 
 /// Longest `pyproject.toml` that is read, in bytes; the longest known has about 200 KiB.
 pub const PYPROJECT_BYTES_MAX: u64 = 8 << 20;
@@ -25,6 +26,8 @@ pub struct BuildSystem {
     pub backend: String,
     /// Folders, relative to the root, from which the backend is loaded; empty unless it is in the tree.
     pub backend_path: Vec<String>,
+    /// What it says that it needs besides Python packages (PEP 725).
+    pub external: External,
 }
 
 /// Why a project does not say how it is built.
@@ -57,6 +60,8 @@ pub enum BuildSystemError {
 struct PyProject {
     #[serde(rename = "build-system")]
     build_system: Option<Table>,
+    // Whatever is wrong with it is no reason not to build.
+    external: Option<toml::Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,6 +78,7 @@ struct Table {
 /// When it does not say, or says what can't be.
 pub fn read_build_system(root: &Path) -> Result<BuildSystem, BuildSystemError> {
     let content = read_regular(&root.join("pyproject.toml"), PYPROJECT_BYTES_MAX).map_err(BuildSystemError::Read)?;
+    let mut external = External::default();
     let table = match content {
         None if root.join("setup.py").is_file() => None,
         None => return Err(BuildSystemError::Nothing),
@@ -80,18 +86,24 @@ pub fn read_build_system(root: &Path) -> Result<BuildSystem, BuildSystemError> {
             let text = std::str::from_utf8(&content).map_err(|_| BuildSystemError::Encoding)?;
             let project: PyProject = toml::from_str(text.trim_start_matches('\u{feff}'))
                 .map_err(|error| BuildSystemError::Syntax(Box::new(error)))?;
+            external = External::of_value(project.external.as_ref());
             project.build_system
         }
     };
-    let legacy = |requires| BuildSystem { requires, backend: LEGACY_BACKEND.to_owned(), backend_path: Vec::new() };
+    let legacy = |requires, external| BuildSystem {
+        requires,
+        backend: LEGACY_BACKEND.to_owned(),
+        backend_path: Vec::new(),
+        external,
+    };
     let Some(table) = table else {
-        return Ok(legacy(DEFAULT_BUILD_REQUIRES.map(str::to_owned).to_vec()));
+        return Ok(legacy(DEFAULT_BUILD_REQUIRES.map(str::to_owned).to_vec(), external));
     };
     let requires = table.requires.ok_or(BuildSystemError::Requires)?;
     let backend_path = table.backend_path.unwrap_or_default();
     let Some(backend) = table.build_backend else {
         return match backend_path.into_iter().next() {
-            None => Ok(legacy(requires)),
+            None => Ok(legacy(requires, external)),
             Some(path) => Err(BuildSystemError::BackendPath(path)),
         };
     };
@@ -99,7 +111,7 @@ pub fn read_build_system(root: &Path) -> Result<BuildSystem, BuildSystemError> {
     for path in &backend_path {
         check_backend_path(root, path)?;
     }
-    Ok(BuildSystem { requires, backend, backend_path })
+    Ok(BuildSystem { requires, backend, backend_path, external })
 }
 
 fn check_backend(backend: &str) -> Result<(), BuildSystemError> {

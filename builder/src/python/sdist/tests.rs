@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::python::testing::{RawEntry, RawTarEntry, gzip, raw_tar, raw_zip};
+use crate::system_packages::External;
 
 const FILE_NAME: &str = "demo-1.0.tar.gz";
 const PKG_INFO: &str = "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n";
@@ -327,6 +328,7 @@ fn build_systems_follow_the_standards() {
         requires: vec!["setuptools>=40.8.0".to_owned()],
         backend: LEGACY_BACKEND.to_owned(),
         backend_path: Vec::new(),
+        external: External::default(),
     };
     assert!(matches!(read(None, false), Err(BuildSystemError::Nothing)));
     assert_eq!(read(None, true).expect("good"), legacy);

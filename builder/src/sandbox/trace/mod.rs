@@ -19,8 +19,8 @@ mod kernel;
 mod notes;
 mod root;
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -63,6 +63,9 @@ pub struct FileTrace {
     pub read: BTreeSet<PathBuf>,
     /// Paths that are not there, the last ones asked for last.
     pub missed: Vec<MissedPath>,
+    /// The names of all files that were found, wherever they are and whatever was done with them: what was missed in one
+    /// folder and found in another was not missed.
+    pub names: HashSet<OsString>,
     /// Whether nothing was left out; limits and processes whose memory can't be read leave gaps.
     pub complete: bool,
 }

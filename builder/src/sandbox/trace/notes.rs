@@ -1,7 +1,7 @@
 //! What is noted of the calls: paths that were read, and paths that were looked for and are not there.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsStr;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -34,6 +34,7 @@ pub(super) struct Notes {
     known: HashMap<Vec<u8>, Known>,
     text_bytes: usize,
     read: BTreeSet<PathBuf>,
+    names: HashSet<OsString>,
     missed: Vec<Missed>,
     calls: u64,
     complete: bool,
@@ -49,8 +50,8 @@ struct Missed {
 impl Notes {
     /// No notes yet.
     pub(super) fn new(own: Vec<PathBuf>) -> Self {
-        let (known, read, missed) = Default::default();
-        Self { own, known, text_bytes: 0, read, missed, calls: 0, complete: true }
+        let (known, read, names, missed) = Default::default();
+        Self { own, known, text_bytes: 0, read, names, missed, calls: 0, complete: true }
     }
 
     /// That the trace has a gap: something could not be read, or was too much.
@@ -72,6 +73,7 @@ impl Notes {
             if purpose != Use::LookUp
                 && let Found::File(file) = root.find(plain)
             {
+                self.take_name(plain);
                 self.take_file(file);
             }
             return;
@@ -94,8 +96,13 @@ impl Notes {
 
     fn look(&mut self, root: &Root, purpose: Use, path: &Path) -> Known {
         match root.find(path) {
-            Found::File(_) | Found::Other if purpose == Use::LookUp => Known::There,
+            Found::File(_) if purpose == Use::LookUp => {
+                self.take_name(path);
+                Known::There
+            }
+            Found::Other if purpose == Use::LookUp => Known::There,
             Found::File(file) => {
+                self.take_name(path);
                 self.take_file(file);
                 Known::Done
             }
@@ -105,6 +112,18 @@ impl Notes {
                 Known::Missed(self.missed.len() - 1)
             }
             Found::Other | Found::Nothing(_) | Found::Unknown => Known::Done,
+        }
+    }
+
+    /// Notes the name of a file that is there. Beyond the limit more counts as missed than was.
+    fn take_name(&mut self, path: &Path) {
+        if let Some(name) = path.file_name()
+            && self.names.len() < PATHS_MAX
+            && self.text_bytes < TEXT_BYTES_MAX
+            && !self.names.contains(name)
+        {
+            self.text_bytes += name.len();
+            self.names.insert(name.to_owned());
         }
     }
 
@@ -137,7 +156,7 @@ impl Notes {
             missed[place].count = missed[place].count.saturating_add(one.count);
         }
         missed.reverse();
-        FileTrace { read: self.read, missed, complete: self.complete }
+        FileTrace { read: self.read, missed, names: self.names, complete: self.complete }
     }
 }
 
@@ -176,6 +195,8 @@ mod tests {
         );
         assert_eq!(trace.read, BTreeSet::from([PathBuf::from("/usr/include/a.h")]));
         assert_eq!(taken(&["/build"], &[(Use::LookUp, "/usr/include/a.h")]).read, BTreeSet::new());
+        let asked = taken(&["/build"], &[(Use::LookUp, "/usr/include/a.h"), (Use::Open, "/build/a.h")]);
+        assert!(asked.names.contains(OsStr::new("a.h")));
         let linked = taken(&["/build"], &[(Use::Open, "/build/a.h"), (Use::Open, "/build/none")]);
         assert_eq!((linked.read.len(), linked.missed.len()), (1, 0));
         assert!(trace.complete && trace.missed.is_empty());

@@ -96,6 +96,8 @@ pub struct AptFiles {
     pub packages: Vec<PathBuf>,
     /// Lists of source packages.
     pub sources: Vec<PathBuf>,
+    /// What apt says went wrong: some lists are old or not there; empty if nothing did.
+    pub complaint: String,
 }
 
 /// Apt with a state of its own below a directory.
@@ -139,9 +141,16 @@ impl PrivateApt {
         let output = output.map_err(|source| AptError::Start { program: "apt-get", source })?;
         // One source that can't be reached is no reason to have nothing: what there is decides.
         let words = last_words(&output.stderr);
-        let files = self.files()?;
+        let mut files = self.files()?;
         if files.contents.is_empty() {
             return Err(AptError::NoContents { words });
+        }
+        // Of lists that can't be had, apt only warns.
+        let is_complaint =
+            |line: &str| line.starts_with("E:") || line.starts_with("Err:") || line.contains("Failed to fetch");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() || text.lines().any(is_complaint) {
+            files.complaint = words;
         }
         Ok(files)
     }

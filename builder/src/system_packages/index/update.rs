@@ -75,6 +75,18 @@ pub struct UpdateReport {
     pub origin: IndexOrigin,
     /// Its size in bytes.
     pub bytes: u64,
+    /// What apt says went wrong, if anything did: the index lacks what could not be fetched.
+    pub complaint: String,
+}
+
+impl UpdateReport {
+    /// A sentence about what is not in it; `None` if all is.
+    #[must_use]
+    pub fn partial(&self) -> Option<String> {
+        let complaint = &self.complaint;
+        (!complaint.is_empty())
+            .then(|| format!("not all lists could be fetched, so the index lacks some files: {complaint}"))
+    }
 }
 
 /// Makes the index at `place` anew, with apt's state in the empty directory `scratch`; `now` is in seconds since 1970.
@@ -103,7 +115,7 @@ pub fn update(place: &IndexPlace, scratch: &Path, now: i64) -> Result<UpdateRepo
     };
     let bytes = collector.finish(&origin).map_err(IndexError::Map)?;
     write(&place.path, &bytes)?;
-    Ok(UpdateReport { origin, bytes: bytes.len() as u64 })
+    Ok(UpdateReport { origin, bytes: bytes.len() as u64, complaint: files.complaint })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), UpdateError> {

@@ -110,7 +110,7 @@ impl OwnRules {
     }
 
     /// The packages that the project of this normalised name needs.
-    pub(super) fn packages_of(&self, project: &str) -> &[String] {
+    pub(crate) fn packages_of(&self, project: &str) -> &[String] {
         self.projects.get(project).map_or(&[], Vec::as_slice)
     }
 

@@ -139,5 +139,6 @@ pub(super) fn source_args(words: &Words) -> Result<SourceArgs, Failure> {
         no_index: words.has("no-index"),
         jobs: jobs.transpose()?,
         no_sandbox: words.has("no-sandbox"),
+        system_inputs: None,
     })
 }
