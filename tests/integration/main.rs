@@ -40,7 +40,6 @@ mod legacy_builds;
 mod lock;
 mod lock_bad_input;
 mod lock_corpus;
-mod lock_corpus;
 mod lock_formats;
 mod lock_places;
 mod lower_races;
