@@ -5,6 +5,7 @@ mod checkout;
 mod disk;
 mod inspect;
 mod install;
+mod lock;
 mod lower;
 mod project;
 mod system_packages;
@@ -15,7 +16,7 @@ use std::io;
 use pip_accel_builder::build::BuildTargetError;
 use pip_accel_builder::environment::EnvironmentError;
 use pip_accel_builder::index::{ChoiceError, DownloadError, IndexError, RequestError, SetupError};
-use pip_accel_builder::lock::{IncludeProblem, LockError, LockProblem, ProblemKind};
+use pip_accel_builder::lock::LockError;
 use pip_accel_builder::python::default_index::DefaultIndexError;
 use pip_accel_builder::python::interpreter::{FindError, InterpreterError, Unsupported};
 use pip_accel_builder::python::pip_settings::PipSettingsError;
@@ -23,7 +24,6 @@ use pip_accel_builder::python::sdist::SdistError;
 use pip_accel_builder::realize::detach::DetachError;
 use pip_accel_builder::realize::error::{DiskNeed, ObtainError, RealizeError};
 use pip_accel_builder::resolve::ResolveError;
-use pip_accel_schema::project_lock::LockFormat;
 use pip_accel_store::{GcError, OpenError, StoreError};
 
 use self::checkout::checkout;
@@ -212,77 +212,8 @@ impl From<GcError> for Failure {
 
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
-        lock_failure(&error)
+        lock::failure(&error)
     }
-}
-
-fn lock_failure(error: &LockError) -> Failure {
-    match error {
-        LockError::Read { .. } => {
-            Failure::new(Exit::Error, sentence(error)).hint("name the lock: pip-accel realize requirements.lock")
-        }
-        LockError::Refused { problems } => refused(problems),
-        LockError::NoSuch { .. } => {
-            Failure::new(Exit::Usage, sentence(error)).hint("name one that the lock has, or take the option away")
-        }
-        LockError::Format { .. } => Failure::new(Exit::LockRefused, sentence(error))
-            .hint("give the file the name of its format, or write it anew with the tool that made it"),
-        LockError::Syntax { span, .. } if format_of(&span.file).is_some() => {
-            let command = format_of(&span.file).map_or("", LockFormat::lock_command);
-            Failure::new(Exit::LockRefused, sentence(error)).hint(&format!("write it anew: {command}"))
-        }
-        LockError::Include { reason: IncludeProblem::Unreadable { .. }, .. } => {
-            Failure::new(Exit::Error, sentence(error)).hint("put the file there, or mend that line of the lock")
-        }
-        LockError::TooLong { .. }
-        | LockError::Encoding { .. }
-        | LockError::Syntax { .. }
-        | LockError::Include { .. } => Failure::new(Exit::LockRefused, sentence(error))
-            .hint("a lock is a requirements file of pins and hashes; write it anew with the tool that made it"),
-    }
-}
-
-/// The format that the name of a project's lock promises.
-fn format_of(file: &std::path::Path) -> Option<LockFormat> {
-    LockFormat::of_name(&file.file_name()?.to_string_lossy())
-}
-
-/// Lines of a refused lock that are listed.
-const PROBLEMS_SHOWN_MAX: usize = 50;
-
-fn refused(problems: &[LockProblem]) -> Failure {
-    let needs_locking = |problem: &LockProblem| {
-        matches!(
-            problem.kind,
-            ProblemKind::Unpinned { .. } | ProblemKind::Unhashed { .. } | ProblemKind::Revision { .. }
-        )
-    };
-    let is_for_others = |problem: &LockProblem| {
-        matches!(
-            problem.kind,
-            ProblemKind::RequiresPython { .. }
-                | ProblemKind::PackageRequiresPython { .. }
-                | ProblemKind::Environments { .. }
-        )
-    };
-    let hint = match problems.first().and_then(|problem| format_of(&problem.span.file)) {
-        _ if problems.iter().any(is_for_others) => {
-            "name an interpreter that it is for: --python VERSION; or write the lock anew for this one".to_owned()
-        }
-        Some(format) => format!("write it anew: {}", format.lock_command()),
-        None if problems.iter().any(needs_locking) => {
-            "lock it: pip-accel lock requirements.in -o requirements.lock".to_owned()
-        }
-        None => "mend the line, or write the lock anew with the tool that made it".to_owned(),
-    };
-    let (first, rest) = match problems.split_first() {
-        Some((first, rest)) => (first.to_string(), rest),
-        None => ("the lock is refused".to_owned(), problems),
-    };
-    let hidden = rest.len().saturating_sub(PROBLEMS_SHOWN_MAX);
-    let more = (hidden > 0).then(|| format!("and {hidden} more {}", number_of(hidden as u64, "line", "lines")));
-    let listed = rest.iter().take(PROBLEMS_SHOWN_MAX).map(|problem| format!("also {problem}"));
-    Failure::new(Exit::LockRefused, first).details(listed.chain(more)).hint(&hint)
 }
 
 impl From<Unsupported> for Failure {
@@ -382,7 +313,7 @@ impl From<RealizeError> for Failure {
             RealizeError::Packages { failures, disk, .. } => packages(&failures, &disk),
             RealizeError::Store(error) => store_failure(&error),
             RealizeError::Environment(error) => environment_failure(&error),
-            RealizeError::Lock(error) => lock_failure(&error),
+            RealizeError::Lock(error) => lock::failure(&error),
             RealizeError::Checkout { ref source, .. } => checkout(source, sentence(&error)),
             RealizeError::Place { .. } => {
                 Self::new(Exit::LockRefused, sentence(&error)).hint("mend that line of the lock")
