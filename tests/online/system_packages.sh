@@ -57,7 +57,8 @@ for file in resolv.conf hosts ssl/certs/ca-certificates.crt pip.conf; do
     [ -e "/etc/$file" ] && install -D -m 644 "/etc/$file" "$root/etc/$file"
 done
 mkdir -p "$work/home"
-touch "$root/usr/local/bin/pip-accel"
+# Not below /usr: what is mounted there keeps an ordinary user from laying anything over it.
+touch "$root/srv/pip-accel"
 install -m 755 "$program" "$work/pip-accel"
 chown -R "$user:$user" "$work/home"
 chmod 755 "$work"
@@ -83,7 +84,7 @@ inside() {
         mount -t tmpfs tmpfs tmp
         chmod 1777 tmp
         mount --bind "$work/home" home
-        mount --bind "$work/pip-accel" usr/local/bin/pip-accel
+        mount --bind "$work/pip-accel" srv/pip-accel
         for place in $places; do
             mkdir -p "./$place"
             mount --bind "$place" "./$place"
@@ -101,12 +102,12 @@ for item in "${list[@]}"; do
     project=${item%%:*} module=${item#*:}
     echo "== $project"
     begun=$SECONDS
-    if inside pip-accel build "$project" --system-packages unpack >"$work/out" 2>"$work/log"; then
+    if inside /srv/pip-accel build "$project" --system-packages unpack >"$work/out" 2>"$work/log"; then
         site=$(tail -n 1 "$work/out")/site
         # What it needs of Python is not there; modules in C are what this is about.
         check="import importlib, sys; sys.path.insert(0, '$site'); importlib.import_module('$module')"
         if { [ -z "$module" ] || inside /usr/bin/python3 -c "$check" 2>"$work/import"; } \
-            && inside pip-accel build "$project" --offline >"$work/again" 2>&1 && ! grep -q ' built, in' "$work/again"; then
+            && inside /srv/pip-accel build "$project" --offline >"$work/again" 2>&1 && ! grep -q ' built, in' "$work/again"; then
             grep -E 'unpacked|variables' "$work/log" | tail -n 1 | cut -c1-160
             echo "-- passed in $((SECONDS - begun)) s"
             continue
@@ -118,6 +119,6 @@ for item in "${list[@]}"; do
     echo "-- FAILED: $project" >&2
     failures=$((failures + 1))
 done
-inside pip-accel verify >/dev/null || failures=$((failures + 1))
+inside /srv/pip-accel verify >/dev/null || failures=$((failures + 1))
 echo "${#list[@]} projects, $failures failures"
 [ "$failures" = 0 ]

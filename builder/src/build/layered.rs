@@ -59,6 +59,9 @@ impl Layered {
         })?;
         let left_out = left_out(engine, pin, &layers).await?;
         let overlay = Overlay { layers: layers.usr_folders(&left_out), work };
+        if overlay.layers.is_empty() {
+            return Ok(Self { layers, seen: Seen::Nothing });
+        }
         let confinement = Confinement::of(session).await;
         let confinement =
             confinement.map_err(|source| ObtainError::NoSandbox { pin: pin.to_string(), source: Arc::new(source) })?;
