@@ -64,16 +64,7 @@ fn realize_at(
     let occupant = place.occupant(request.replace)?;
     place.refuse_mounts(&occupant)?;
     let destination = utf8(request.scripts_prefix.unwrap_or(request.destination))?.trim_end_matches('/');
-    let name = destination.rsplit('/').next().unwrap_or_default();
-    let prompt: String =
-        request.prompt.as_deref().unwrap_or(name).chars().filter(|character| !character.is_control()).collect();
-    let mut skeleton = skeleton(request.python, Values { directory: destination, prompt: &prompt })?;
-    if let (Some(_), Occupant::Environment { directory, .. }) = (request.take_over, &occupant) {
-        take_over::inherit(&mut skeleton, directory.as_fd(), request.destination)?;
-    }
-    if request.link_mode == LinkMode::Symlink {
-        add_links_hook(&mut skeleton, request.python);
-    }
+    let skeleton = own_files(request, destination, &occupant)?;
     let inputs: Vec<MergeInput<'_>> = packages.iter().map(merge_input).collect();
     let directories = ObjectDirectories(packages.iter().map(|package| package.directory).collect());
     let headers = headers_folder(request.python);
@@ -129,6 +120,25 @@ fn realize_at(
     checkpoint("environment-swapped");
     let leftover = swapped.old.filter(|old| !is_removed(old));
     Ok(Realized { manifest, clashes, refused, foreign, foreign_lost, replaced, leftover, files })
+}
+
+/// What the environment has besides packages: made for it, or what the virtualenv has that it takes over.
+fn own_files(
+    request: &EnvironmentRequest<'_>,
+    destination: &str,
+    occupant: &Occupant,
+) -> Result<Skeleton, EnvironmentError> {
+    let name = destination.rsplit('/').next().unwrap_or_default();
+    let prompt: String =
+        request.prompt.as_deref().unwrap_or(name).chars().filter(|character| !character.is_control()).collect();
+    let mut skeleton = skeleton(request.python, Values { directory: destination, prompt: &prompt })?;
+    if let (Some(_), Occupant::Environment { directory, .. }) = (request.take_over, occupant) {
+        take_over::inherit(&mut skeleton, directory.as_fd(), request.destination)?;
+    }
+    if request.link_mode == LinkMode::Symlink {
+        add_links_hook(&mut skeleton, request.python);
+    }
+    Ok(skeleton)
 }
 
 /// What the environment needs itself, and what is written last: no package has a say at these places.
