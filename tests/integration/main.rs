@@ -34,6 +34,7 @@ mod lock_corpus;
 mod lower_stores;
 mod model;
 mod operations;
+mod original;
 mod original_settings;
 mod package_links;
 mod protect;
