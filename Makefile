@@ -26,7 +26,7 @@ export PIP_ACCEL_TEST_UV ?= $(CACHE)/tools/bin/uv
 export PIP_ACCEL_TEST_WHEELS ?= $(CACHE)/wheels
 PIP_ACCEL := $(CARGO_TARGET_DIR)/release/pip-accel
 
-.PHONY: setup setup-build build install torture test lint demo bench test-online clean cold
+.PHONY: setup setup-build build install torture test lint demo bench bench-original test-online clean cold
 
 setup: ## packages and tools for everything
 	@.ci/setup all
@@ -72,6 +72,10 @@ demo: build
 
 bench: setup build
 	@docs/bench/bench.sh "$(PIP_ACCEL)"
+
+# Against the last release of the original, on an old CPython; ten minutes.
+bench-original: setup build
+	@python3 docs/bench/original.py "$(PIP_ACCEL)" --output docs/benchmarks.md
 
 test-online: setup build
 	@tests/online/run.sh "$(PIP_ACCEL)"

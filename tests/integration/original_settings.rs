@@ -222,7 +222,7 @@ fn the_variables_of_the_original_are_settings() {
     }
 }
 
-/// CFG-5, SRC-4: `max-retries` counts attempts, of what may pass; what is not there is asked for once.
+/// CFG-5, SRC-4, SRC-14: `max-retries` counts attempts, of what may pass; what is not there is asked for once.
 #[test]
 fn max_retries_counts_attempts() {
     let mut env = env();
@@ -239,6 +239,21 @@ fn max_retries_counts_attempts() {
         let (store, venv) = (format!("store-{attempts}"), format!("venv-{attempts}"));
         env.realize(&["--store", &store, "--venv", &venv]).fails_with(code);
         assert_eq!(server.request_count(page), asked, "{attempts} attempts");
+    }
+    // pip's own count is of what comes after the first attempt.
+    env.unset("PIP_ACCEL_MAX_RETRIES");
+    for place in ["PIP_RETRIES", "pip.conf"] {
+        if place == "pip.conf" {
+            env.unset("PIP_RETRIES");
+            let path = env.write("pip.conf", "[install]\nretries = 1\n[list]\nretries = 0\n");
+            env.set("PIP_CONFIG_FILE", path);
+        } else {
+            env.set(place, "1");
+        }
+        let server = IndexServer::start(&env.files()).with_fault(page, busy(ALWAYS));
+        env.set("PIP_ACCEL_INDEX_URL", server.index_url().as_str());
+        env.realize(&["--store", "store-pip"]).fails_with(exit::ERROR);
+        assert_eq!(server.request_count(page), 2, "{place}");
     }
     let gone = Fault::Status { status: 404, retry_after: None, times: ALWAYS };
     let server = IndexServer::start(&env.files()).with_fault(page, gone);

@@ -276,10 +276,13 @@ const CONFIG: &str = "PIP_ACCEL_CONFIG";
 
 /// Whether a variable of ours means something, or belongs to the project's own tests and benches.
 fn is_known_variable(name: &str) -> bool {
-    name == CONFIG
-        || name.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with("TEST_") || rest.starts_with("BENCH_"))
-        || ORIGINALS.iter().any(|original| original.variable() == name)
-        || KEYS.iter().any(|key| key.variables().iter().any(|known| known == name))
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    let option = rest.to_ascii_lowercase().replace('_', "-");
+    ["CACHE", "CONFIG"].contains(&rest)
+        || rest.starts_with("TEST_")
+        || rest.starts_with("BENCH_")
+        || ORIGINALS.iter().any(|original| original.name == option)
+        || KEYS.iter().any(|key| key.name == option)
 }
 
 /// The configuration files in rising priority, and whether each must exist.
