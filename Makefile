@@ -4,6 +4,7 @@
 # make demo       the example lock, end to end
 # make torture    the tests that kill things and make them fail, thoroughly: hours; MINUTES=60 for each of the two with a crowd
 # make bench      figures against uv        make test-online   the real index
+# make bench-original  figures against pip-accel 0.43
 # make install    program, man pages and completions below PREFIX (/usr/local)
 # COLD=1          build from nothing instead of with the kept target directory
 

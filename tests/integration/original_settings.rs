@@ -181,6 +181,19 @@ fn configuration_that_cannot_be_used_is_refused() {
     env.run(["completions", "bash"]).success();
 }
 
+/// CFG-20: a file that may not be read is refused, not passed over.
+#[test]
+fn configuration_that_may_not_be_read_is_refused() {
+    let Some(mut env) = user_env() else { return };
+    in_home(&env, "jobs = 2\n");
+    let path = env.home().join(".pip-accel/pip-accel.conf");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    env.run(["config", "show"]).fails_with(exit::USAGE).explains().says("cannot read").says("pip-accel.conf");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    env.set("PIP_ACCEL_CONFIG", &path);
+    env.run(["config", "show"]).success();
+}
+
 /// CFG-4, CFG-5, CFG-6, CFG-8, CFG-14, CFG-15: variables are shown as what they mean; nonsense is refused.
 #[test]
 fn the_variables_of_the_original_are_settings() {
