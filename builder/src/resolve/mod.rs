@@ -3,6 +3,7 @@
 //! Resolution is not this tool's trade. It is a `Resolver` that runs another program; today uv.
 
 mod access;
+mod client_cert;
 mod input;
 mod uv;
 

@@ -7,9 +7,7 @@
 //! arguments that other users can read.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +17,10 @@ use pip_accel_schema::link_plan::SCRIPTS_FOLDER;
 use pip_accel_schema::lock_file::{self, LockItem, RequirementTarget};
 
 use super::access::Access;
+use super::client_cert;
 use super::{ResolveError, ResolveRequest, Resolver, Resolving};
 use crate::build::{Confinement, LockedBuildRequirement, ending};
-use crate::index::{FindLinks, IndexSettings, RETRIES_MAX, read_client_cert};
+use crate::index::{FindLinks, IndexSettings};
 use crate::lock::AllowedFormats;
 use crate::realize::engine::{Engine, store_error};
 use crate::realize::error::ObtainError;
@@ -44,9 +43,6 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// Longest run of the resolver, whatever a build may take: a hundred names take a second, and the backends of a few
 /// sdists seconds more. For sdists that need each other to be built it waits for ever.
 const RUN_TIME_MAX: Duration = Duration::from_secs(600);
-
-/// The user's certificate and key in the folder of the exchange.
-const CLIENT_CERT: &str = "client.pem";
 
 /// Lines of the resolver's output that an error shows.
 const OUTPUT_LINES: usize = 20;
@@ -132,8 +128,12 @@ impl Job<'_> {
             std::fs::write(&input, request.requirements.join("\n"))
         };
         write().map_err(|source| self.failed(ResolveError::Io { path: input.clone(), source }))?;
-        self.lend_client_cert(&exchange)?;
-        let spec = self.spec(&paths, &exchange, sdists);
+        let mut spec = self.spec(&paths, &exchange, sdists);
+        let lent = client_cert::lend(&self.access.index, &exchange, &paths.exchange);
+        spec.environment.extend(lent.map_err(|source| {
+            let path = self.access.index.client_cert.clone().unwrap_or_default();
+            self.failed(ResolveError::Io { path, source })
+        })?);
         let mut last_lines = LastLines::new(OUTPUT_LINES);
         let confinement = Confinement::of(session)
             .await
@@ -163,19 +163,6 @@ impl Job<'_> {
         }
     }
 
-    /// Puts the user's certificate where the resolver, who may be another user, can read it and nobody else can. It goes
-    /// with the folder; no sdist runs beside it.
-    fn lend_client_cert(&self, exchange: &Path) -> Result<(), ObtainError> {
-        let Some(path) = &self.access.index.client_cert else { return Ok(()) };
-        let lend = || {
-            let bytes = read_client_cert(path)?;
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(exchange.join(CLIENT_CERT))?;
-            file.write_all(&bytes)
-        };
-        lend().map_err(|source| self.failed(ResolveError::Io { path: path.clone(), source }))
-    }
-
     fn spec(&self, paths: &Paths, exchange: &Path, sdists: Sdists) -> SandboxSpec {
         let session = &self.engine.session;
         let index = &self.access.index;
@@ -195,7 +182,7 @@ impl Job<'_> {
             read_only,
             writable: vec![Bind::new(exchange, &paths.exchange)],
             tmpfs: Vec::new(),
-            environment: self.environment(paths),
+            environment: self.environment(&paths.cache),
             working_directory: paths.exchange.clone(),
             argv: self.argv(inner_program, paths, sdists),
             stdin: None,
@@ -204,11 +191,8 @@ impl Job<'_> {
         }
     }
 
-    fn environment(&self, paths: &Paths) -> Vec<(OsString, OsString)> {
-        let mut variables = environment(&self.access.index, &self.access.variables, &paths.cache);
-        if self.access.index.client_cert.is_some() {
-            variables.push(("SSL_CLIENT_CERT".into(), paths.exchange.join(CLIENT_CERT).into()));
-        }
+    fn environment(&self, cache: &Path) -> Vec<(OsString, OsString)> {
+        let mut variables = environment(&self.access.index, &self.access.variables, cache);
         variables.extend(self.request.as_of.map(|day| ("UV_EXCLUDE_NEWER".into(), day.as_str().into())));
         variables
     }
@@ -308,9 +292,8 @@ fn environment(index: &IndexSettings, passed: &[(String, String)], cache: &Path)
     set("UV_NO_PROGRESS", "1".to_owned());
     set("UV_PYTHON_DOWNLOADS", "never".to_owned());
     set("NO_COLOR", "1".to_owned());
-    // Whole seconds, and never none at all.
     set("UV_HTTP_TIMEOUT", index.timeout.as_secs().max(1).to_string());
-    set("UV_HTTP_RETRIES", index.retries.min(RETRIES_MAX).to_string());
+    set("UV_HTTP_RETRIES", index.retries.to_string());
     // The machine's certificates, as for every other download; the second name is that of older versions.
     set("UV_SYSTEM_CERTS", "1".to_owned());
     set("UV_NATIVE_TLS", "1".to_owned());
