@@ -25,7 +25,13 @@ impl CancelToken {
     /// A token for work with `store`: whatever waits or works long in there ends with it when it is interrupted.
     #[must_use]
     pub fn of(store: &Store) -> Self {
-        Self { interrupted: store.interrupt().clone(), ..Self::default() }
+        Self::with(store.interrupt())
+    }
+
+    /// A token that sets `interrupt` when it is interrupted.
+    #[must_use]
+    pub fn with(interrupt: &Interrupt) -> Self {
+        Self { interrupted: interrupt.clone(), ..Self::default() }
     }
 
     /// Stops everything that waits on this token or looks at it.

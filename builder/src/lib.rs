@@ -4,10 +4,12 @@
 
 pub mod build;
 mod cancel;
+pub mod checkout;
 pub mod doctor;
 pub mod environment;
 pub mod event;
 pub mod index;
+pub mod install;
 pub mod lock;
 pub mod python;
 pub mod realize;

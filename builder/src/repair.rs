@@ -126,6 +126,7 @@ impl Remaker<'_> {
                 extras: Vec::new(),
                 marker: None,
                 hashes: vec![hash],
+                files: Arc::default(),
                 span: span.clone(),
             });
         }
@@ -139,6 +140,8 @@ fn pin(object: &Object, sha256: pip_accel_schema::digest::Sha256Digest, formats:
         version: Some(object.version.clone()),
         hashes: vec![sha256],
         direct: None,
+        files: Arc::default(),
+        checkout: None,
         formats,
     }
 }
@@ -151,7 +154,7 @@ fn selection(file_name: &str, sha256: pip_accel_schema::digest::Sha256Digest) ->
 fn finished(result: Result<Result<(), ObtainError>, RealizeError>) -> Result<(), RemakeError> {
     match result {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if may_pass(&error) => Err(RemakeError::NotNow(sentence(&error))),
+        Ok(Err(error)) if may_pass(&error) || is_of_the_machine(&error) => Err(RemakeError::NotNow(sentence(&error))),
         Ok(Err(error)) => Err(RemakeError::Impossible(sentence(&error))),
         Err(error) => Err(RemakeError::NotNow(sentence(&error))),
     }
@@ -172,6 +175,18 @@ fn may_pass(error: &ObtainError) -> bool {
         | ObtainError::Cancelled { .. } => true,
         _ => false,
     }
+}
+
+/// Whether the operating system refused something on the way: a disk that fails or is full, too few descriptors.
+fn is_of_the_machine(error: &ObtainError) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.raw_os_error().is_some()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// An error with its causes.

@@ -52,6 +52,8 @@ pub struct SessionOptions {
     pub resolver_paths: Vec<PathBuf>,
     /// Variables of the user's environment that the resolver needs (proxies, CA certificates).
     pub resolver_variables: Vec<(String, String)>,
+    /// Variables of the user's environment that git needs for ssh (`SSH_AUTH_SOCK`, `GIT_SSH_COMMAND`).
+    pub git_variables: Vec<(String, String)>,
     /// The user's home directory, which must not be in what a build makes.
     pub home: Option<PathBuf>,
     /// `PATH`, to find the sandbox's program.

@@ -3,16 +3,22 @@
 mod bundle;
 pub mod generations;
 pub mod inspect;
+pub mod install;
+mod lock;
 pub mod roots;
 pub mod system_packages;
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use pip_accel_builder::lock::Choice;
 
 pub use bundle::{BundleArgs, UnbundleArgs};
 use generations::{DiffArgs, GenerationsArgs, RollbackArgs};
+pub use lock::{LockArgs, LockFormat};
+
 use inspect::{DuArgs, GraphArgs, ShowArgs, WhyArgs, WhyRebuildArgs};
+use install::InstallArgs;
 use roots::RootsArgs;
 use system_packages::{DiagnoseArgs, IndexArgs, SystemPackagesArg};
 
@@ -22,6 +28,10 @@ use system_packages::{DiagnoseArgs, IndexArgs, SystemPackagesArg};
 /// and virtualenvs are made by linking store paths.
 #[derive(Debug, Parser)]
 #[command(name = "pip-accel", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Every other command of pip (list, uninstall, freeze, download, wheel, ...) is passed on to the pip of the \
+target; `pip-accel pip COMMAND` means pip in any case."
+)]
 pub struct Cli {
     /// Options of every command
     #[command(flatten)]
@@ -31,8 +41,17 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// What stands for the words of a command that clap does not read.
+    #[must_use]
+    pub fn bare() -> Self {
+        let global = GlobalArgs::default();
+        Self { global, command: Command::Install(InstallArgs { arguments: Vec::new() }) }
+    }
+}
+
 /// Options of every command
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct GlobalArgs {
     /// Directory of the store
     #[arg(long, global = true, value_name = "DIR")]
@@ -49,6 +68,12 @@ pub struct GlobalArgs {
     /// Configuration file to read instead of the usual ones
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// `install --no-color`; elsewhere `NO_COLOR` says it
+    #[arg(skip)]
+    pub no_color: bool,
+    /// `install --progress-bar on|off`
+    #[arg(skip)]
+    pub progress: Option<bool>,
 }
 
 /// What to do
@@ -56,6 +81,10 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Make exactly the environment that a lock describes
     Realize(RealizeArgs),
+    /// Install packages with pip's arguments; every other command of pip is passed on to pip
+    Install(InstallArgs),
+    /// Lock a project: choose versions, and write them with their hashes
+    Lock(LockArgs),
     /// Fill the store with what a lock needs, so that `realize --offline` works
     Fetch(FetchArgs),
     /// Build one package and keep it in the store
@@ -163,10 +192,48 @@ pub struct SourceArgs {
     pub no_sandbox: bool,
 }
 
+/// What is wanted of a lock that leaves a choice
+#[derive(Debug, Default, Args)]
+pub struct ChoiceArgs {
+    /// Take this extra of the lock's project too
+    #[arg(long, value_name = "EXTRA", value_delimiter = ',')]
+    pub extra: Vec<String>,
+    /// Take all extras
+    #[arg(long)]
+    pub all_extras: bool,
+    /// Take this group of dependencies too
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    pub group: Vec<String>,
+    /// Take no group but those named with --group
+    #[arg(long)]
+    pub no_default_groups: bool,
+    /// Leave out the group `dev`
+    #[arg(long)]
+    pub no_dev: bool,
+    /// Leave out the project itself, take only what it requires
+    #[arg(long)]
+    pub no_project: bool,
+}
+
+impl ChoiceArgs {
+    /// The choice for the reader of locks.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
+        Choice {
+            extras: self.extra.clone(),
+            all_extras: self.all_extras,
+            groups: self.group.clone(),
+            no_default_groups: self.no_default_groups,
+            no_dev: self.no_dev,
+            no_project: self.no_project,
+        }
+    }
+}
+
 /// Arguments of `realize`
 #[derive(Debug, Args)]
 pub struct RealizeArgs {
-    /// The lock: a requirements file with pins and hashes
+    /// The lock: a requirements file with pins and hashes, `pylock.toml`, `uv.lock`, `poetry.lock` or `Pipfile.lock`
     #[arg(value_name = "LOCK")]
     pub lock: PathBuf,
     /// Where the environment goes
@@ -197,6 +264,9 @@ pub struct RealizeArgs {
     /// What to do when a build lacks packages of the system
     #[arg(long, value_enum, value_name = "POLICY")]
     pub system_packages: Option<SystemPackagesArg>,
+    /// What is wanted of the lock
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Where files come from
     #[command(flatten)]
     pub source: SourceArgs,
@@ -211,6 +281,9 @@ pub struct FetchArgs {
     /// What to do when a build lacks packages of the system
     #[arg(long, value_enum, value_name = "POLICY")]
     pub system_packages: Option<SystemPackagesArg>,
+    /// What is wanted of the lock
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Where files come from
     #[command(flatten)]
     pub source: SourceArgs,

@@ -1,9 +1,12 @@
 //! Every error of the libraries → one sentence, the next command to type, the exit code.
 
 mod bundle;
+mod checkout;
 mod disk;
 mod inspect;
+mod install;
 mod lower;
+mod project;
 mod system_packages;
 
 use std::error::Error;
@@ -20,8 +23,10 @@ use pip_accel_builder::python::sdist::SdistError;
 use pip_accel_builder::realize::detach::DetachError;
 use pip_accel_builder::realize::error::{DiskNeed, ObtainError, RealizeError};
 use pip_accel_builder::resolve::ResolveError;
+use pip_accel_schema::project_lock::LockFormat;
 use pip_accel_store::{GcError, OpenError, StoreError};
 
+use self::checkout::checkout;
 use self::disk::{full, full_for, is_full};
 use crate::exit_code::Exit;
 use crate::settings::SettingsError;
@@ -189,6 +194,17 @@ fn store_failure(error: &StoreError) -> Failure {
 
 impl From<GcError> for Failure {
     fn from(error: GcError) -> Self {
+        match error {
+            GcError::Incomplete { .. } => {
+                return Self::new(Exit::StoreDamaged, sentence(&error)).hint(
+                    "nothing is deleted before all of it is registered or moved away: pip-accel verify --repair",
+                );
+            }
+            GcError::Store(StoreError::DatabaseDamaged { .. }) => {
+                return Self::new(Exit::StoreDamaged, sentence(&error)).hint(REBUILD);
+            }
+            _ => {}
+        }
         Self::new(Exit::Error, sentence(&error))
             .hint("nothing that is in use was deleted; look at the roots (pip-accel roots) and repeat the command")
     }
@@ -206,6 +222,15 @@ fn lock_failure(error: &LockError) -> Failure {
             Failure::new(Exit::Error, sentence(error)).hint("name the lock: pip-accel realize requirements.lock")
         }
         LockError::Refused { problems } => refused(problems),
+        LockError::NoSuch { .. } => {
+            Failure::new(Exit::Usage, sentence(error)).hint("name one that the lock has, or take the option away")
+        }
+        LockError::Format { .. } => Failure::new(Exit::LockRefused, sentence(error))
+            .hint("give the file the name of its format, or write it anew with the tool that made it"),
+        LockError::Syntax { span, .. } if format_of(&span.file).is_some() => {
+            let command = format_of(&span.file).map_or("", LockFormat::lock_command);
+            Failure::new(Exit::LockRefused, sentence(error)).hint(&format!("write it anew: {command}"))
+        }
         LockError::Include { reason: IncludeProblem::Unreadable { .. }, .. } => {
             Failure::new(Exit::Error, sentence(error)).hint("put the file there, or mend that line of the lock")
         }
@@ -217,16 +242,38 @@ fn lock_failure(error: &LockError) -> Failure {
     }
 }
 
+/// The format that the name of a project's lock promises.
+fn format_of(file: &std::path::Path) -> Option<LockFormat> {
+    LockFormat::of_name(&file.file_name()?.to_string_lossy())
+}
+
 /// Lines of a refused lock that are listed.
 const PROBLEMS_SHOWN_MAX: usize = 50;
 
 fn refused(problems: &[LockProblem]) -> Failure {
-    let needs_locking =
-        |problem: &LockProblem| matches!(problem.kind, ProblemKind::Unpinned { .. } | ProblemKind::Unhashed { .. });
-    let hint = if problems.iter().any(needs_locking) {
-        "lock it: uv pip compile --generate-hashes requirements.in -o requirements.lock"
-    } else {
-        "mend the line, or write the lock anew with the tool that made it"
+    let needs_locking = |problem: &LockProblem| {
+        matches!(
+            problem.kind,
+            ProblemKind::Unpinned { .. } | ProblemKind::Unhashed { .. } | ProblemKind::Revision { .. }
+        )
+    };
+    let is_for_others = |problem: &LockProblem| {
+        matches!(
+            problem.kind,
+            ProblemKind::RequiresPython { .. }
+                | ProblemKind::PackageRequiresPython { .. }
+                | ProblemKind::Environments { .. }
+        )
+    };
+    let hint = match problems.first().and_then(|problem| format_of(&problem.span.file)) {
+        _ if problems.iter().any(is_for_others) => {
+            "name an interpreter that it is for: --python VERSION; or write the lock anew for this one".to_owned()
+        }
+        Some(format) => format!("write it anew: {}", format.lock_command()),
+        None if problems.iter().any(needs_locking) => {
+            "lock it: pip-accel lock requirements.in -o requirements.lock".to_owned()
+        }
+        None => "mend the line, or write the lock anew with the tool that made it".to_owned(),
     };
     let (first, rest) = match problems.split_first() {
         Some((first, rest)) => (first.to_string(), rest),
@@ -235,7 +282,7 @@ fn refused(problems: &[LockProblem]) -> Failure {
     let hidden = rest.len().saturating_sub(PROBLEMS_SHOWN_MAX);
     let more = (hidden > 0).then(|| format!("and {hidden} more {}", number_of(hidden as u64, "line", "lines")));
     let listed = rest.iter().take(PROBLEMS_SHOWN_MAX).map(|problem| format!("also {problem}"));
-    Failure::new(Exit::LockRefused, first).details(listed.chain(more)).hint(hint)
+    Failure::new(Exit::LockRefused, first).details(listed.chain(more)).hint(&hint)
 }
 
 impl From<Unsupported> for Failure {
@@ -336,6 +383,7 @@ impl From<RealizeError> for Failure {
             RealizeError::Store(error) => store_failure(&error),
             RealizeError::Environment(error) => environment_failure(&error),
             RealizeError::Lock(error) => lock_failure(&error),
+            RealizeError::Checkout { ref source, .. } => checkout(source, sentence(&error)),
             RealizeError::Place { .. } => {
                 Self::new(Exit::LockRefused, sentence(&error)).hint("mend that line of the lock")
             }
@@ -425,7 +473,7 @@ fn choice_hint(error: &ChoiceError) -> &'static str {
         }
         ChoiceError::HashNotInLock { .. } => {
             "do not install it; if the release was changed on purpose, lock it anew: \
-             uv pip compile --generate-hashes requirements.in -o requirements.lock"
+             pip-accel lock requirements.in -o requirements.lock --upgrade"
         }
         _ => "lock for this interpreter and platform, or name another one with --python",
     }
@@ -445,8 +493,9 @@ fn obtain(error: &ObtainError) -> Failure {
         ObtainError::Choice { source, .. } => Failure::new(Exit::LockRefused, text).hint(choice_hint(source)),
         ObtainError::FileName { .. } => Failure::new(Exit::Error, text).hint("use another index: --index-url"),
         ObtainError::Unhashed { .. } => Failure::new(Exit::LockRefused, text)
-            .hint("lock with hashes: uv pip compile --generate-hashes requirements.in -o requirements.lock"),
+            .hint("lock with hashes: pip-accel lock requirements.in -o requirements.lock"),
         ObtainError::Download { source, .. } => download(source, text),
+        ObtainError::Checkout { source, .. } => checkout(source, text),
         ObtainError::Offline { .. } | ObtainError::OfflineResolution { .. } => Failure::new(Exit::Offline, text)
             .hint("fetch it while there is a network: pip-accel fetch requirements.lock"),
         ObtainError::Wheel { .. } | ObtainError::WheelName { .. } | ObtainError::WheelIdentity { .. } => {

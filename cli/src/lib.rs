@@ -9,19 +9,23 @@ pub mod exit_code;
 mod graph;
 mod host;
 mod settings;
+mod spoken;
 mod ui;
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use pip_accel_builder::sandbox::{SUPERVISE, supervise};
 
 use crate::args::Cli;
 use crate::command::Context;
+use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::host::Host;
 use crate::settings::Settings;
+use crate::spoken::Spoken;
 use crate::ui::Ui;
 
 /// Runs the program on the process's own arguments and surroundings.
@@ -34,12 +38,26 @@ pub fn main_impl() -> ExitCode {
 /// The installed program has no such switch, since it would take away the time that `gc` spares young objects.
 #[must_use]
 pub fn main_at(now: Option<i64>) -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == SUPERVISE) {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == SUPERVISE) {
         // A build without a sandbox started this; it is none of the commands.
-        return supervise(arguments).into();
+        return supervise(arguments.into_iter().skip(1)).into();
     }
-    let cli = match Cli::try_parse() {
+    let spoken = Spoken::of(&arguments);
+    let cli = match spoken {
+        // As a command without its arguments, for what all commands have.
+        Spoken::Pip { .. } | Spoken::Install(_) => Ok(Cli::bare()),
+        Spoken::Nothing => {
+            drop(Cli::command().print_help());
+            return Exit::Done.into();
+        }
+        Spoken::InstallHelp => {
+            Ui::plain().text(&args::install::help());
+            return Exit::Done.into();
+        }
+        Spoken::Ours => Cli::try_parse(),
+    };
+    let mut cli = match cli {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to standard output and are no error.
@@ -47,15 +65,22 @@ pub fn main_at(now: Option<i64>) -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
+    let install = match spoken {
+        Spoken::Install(ref words) => match command::install::read(words, &mut cli.global) {
+            Ok(Some(words)) => Some(words),
+            Ok(None) => return Exit::Done.into(),
+            Err(failure) => return fail(&failure, &Ui::plain()),
+        },
+        _ => None,
+    };
     let host = match Host::read(now) {
         Ok(host) => host,
         Err(error) => {
-            let ui = Ui { quiet: 0, verbose: 0, json: false, terminal: false, color: false };
-            ui.error(&format!("the working directory can't be read: {error}; change to one that exists"));
+            Ui::plain().error(&format!("the working directory can't be read: {error}; change to one that exists"));
             return Exit::Error.into();
         }
     };
-    if host.is_root {
+    if host.is_root && !matches!(spoken, Spoken::Pip { .. }) {
         // Root's builds run as another user, who must be able to read what is made for them.
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     }
@@ -64,13 +89,22 @@ pub fn main_at(now: Option<i64>) -> ExitCode {
     let ui = Ui::new(&cli.global, &host, settings.as_ref().map_or(0, Settings::verbosity));
     start_tracing(ui.verbose);
     let context = Context { ui, host, global: &cli.global, settings, told: RefCell::default() };
-    match command::run(&context, &cli.command) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            failure.show(&ui);
-            failure.exit.into()
-        }
+    if let Spoken::Pip { python, words } = &spoken {
+        return fail(&command::pip::run(&context, python.as_deref(), words), &ui);
     }
+    let done = match &install {
+        Some(words) => command::install::run(&context, words),
+        None => command::run(&context, &cli.command),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => fail(&failure, &ui),
+    }
+}
+
+fn fail(failure: &Failure, ui: &Ui) -> ExitCode {
+    failure.show(ui);
+    failure.exit.into()
 }
 
 fn start_tracing(verbose: u8) {

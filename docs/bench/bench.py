@@ -355,6 +355,7 @@ def main():
     for name in ("program", "uv", "python", "mirror", "lock", "output"):
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--scale", type=float, default=1, help="part `store`: so many times its objects; below 1 to try whether it runs to its end")
     parser.add_argument("--only", help="parts to run (warm, cold, sandbox, store), separated by commas; their figures are printed, not kept")
     options = parser.parse_args()
     bench = Bench(options)

@@ -199,6 +199,10 @@ pub struct EnvironmentManifest {
     pub link_mode: LinkMode,
     /// Its packages, sorted by name.
     pub packages: Vec<EnvironmentPackage>,
+    /// Whether it was another program's virtualenv, or has been installed into: its own files stay as they are, and so
+    /// does what others install.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_over: bool,
     /// Paths that several packages ship with different content.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clashes: Vec<Clash>,

@@ -122,6 +122,7 @@ mod tests {
             packages: Vec::new(),
             clashes: Vec::new(),
             entries: Vec::new(),
+            taken_over: false,
         }
     }
 

@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`digest`] and [`encode`] (how anything is hashed), [`name`] and [`store_path`]
 //! (what things are called), [`manifest`] (what an object holds), [`interpreter`] and [`wheel`]
-//! (what fits where), [`recipe`] (what a build is made of), [`lock_file`] (what the user asks for),
+//! (what fits where), [`recipe`] (what a build is made of), [`lock_file`] and [`project_lock`] (what the user asks for),
 //! [`link_plan`] and [`environment`] (what the user gets), [`bundle`] (what travels to another machine).
 
 pub mod bundle;
@@ -18,6 +18,7 @@ pub mod link_plan;
 pub mod lock_file;
 pub mod manifest;
 pub mod name;
+pub mod project_lock;
 pub mod recipe;
 pub mod recipe_difference;
 pub mod requirement;

@@ -198,7 +198,8 @@ impl SharedFiles {
                 }
                 Ok(_) if room.is_some() => {}
                 Ok(found)
-                    if !is_shareable(&found, content, size) || digests.of(&shared, &found) != Ok(content.digest) =>
+                    if !is_shareable(&found, content, size)
+                        || digests.of(&shared, &found).map(|held| held.digest) != Ok(content.digest) =>
                 {
                     // Somebody changed it: nobody new gets it, and the objects that have it are for `verify` to find.
                     fs::remove_file(&shared).on("delete", &shared)?;
@@ -227,7 +228,7 @@ impl SharedFiles {
         let Some(generation) = free.filter(|_| metadata.nlink() < self.links_max) else {
             return Ok(Sharing::Impossible);
         };
-        if digests.of(place, metadata) != Ok(content.digest) {
+        if digests.of(place, metadata).map(|held| held.digest) != Ok(content.digest) {
             return Ok(Sharing::Wrong);
         }
         self.register(content, generation, place);

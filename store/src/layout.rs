@@ -96,6 +96,11 @@ impl Layout {
         self.root.join("db").join(format!("store.sqlite{ending}"))
     }
 
+    /// Says that the database was made anew without all that it should have; absent otherwise.
+    pub(crate) fn incomplete_marker(&self) -> PathBuf {
+        self.database_beside(".incomplete")
+    }
+
     pub(crate) fn objects(&self) -> PathBuf {
         self.root.join("store")
     }

@@ -54,7 +54,7 @@ pub use checkpoint::checkpoint;
 pub use error::{EntryProblem, StoreError};
 pub use gc::{
     DeadObject, DeadReason, DeadRoot, DeadRootReason, ForeignObject, GcError, GcLimits, GcPlan, GcPolicy, GcReport,
-    GcStep, KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, RootChange, UsersKept,
+    GcStep, KeptReason, KeptRoot, MIN_AGE_SECONDS, MovedRoot, RebuildCost, RootChange, UserRoot, UsersKept,
 };
 pub use inspect::{DiskShares, InputTree, KeptBy, Origin, PathStep, RootClosure, RootCondition, Share, StepKind, Why};
 pub use interrupt::Interrupt;

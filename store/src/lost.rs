@@ -2,6 +2,12 @@
 //!
 //! A look-up does not find them, and publishing one again gives the row, with all roots that name it, a new folder. Until
 //! then nothing is changed: a run that can't have the object anew leaves things as it found them.
+//!
+//! This is not what a repair knows (`repair::Damaged`), although both hide a valid row from look-ups. What is lost was found
+//! by accident, while others may be reading the folder: publishing it moves the rest of the folder away and takes the row
+//! over, as for an object that is new, without the lock `gc` and whoever has a lease. What a repair has in hand may be
+//! whole but for one file: it is exchanged as a whole under the lock `gc`, never while somebody has a lease on it, and
+//! the report says whether its content changed. One notion for both would have to choose one of these two ways.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

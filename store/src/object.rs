@@ -73,6 +73,15 @@ impl Store {
         self.list("look up a project", |store, db| db::object::find_named(db, store.layout(), name, version))
     }
 
+    /// The valid sources, the wheels and sdists as they were published, newest first; those of lower stores after the own
+    /// ones.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn sources(&self) -> Result<Vec<Object>, StoreError> {
+        self.list("list the sources", |store, db| db::object::find_sources(db, store.layout()))
+    }
+
     /// The valid objects whose id (or directory name) starts with `id_prefix`, at most 100 of each store.
     /// A text that no id starts with has none.
     ///

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 
@@ -213,6 +213,7 @@ impl Store {
             access,
             clock,
             is_protecting: false,
+            owner: OnceLock::new(),
             damaged: Damaged::default(),
             lost: Lost::default(),
             lower: Vec::new(),

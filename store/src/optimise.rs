@@ -137,7 +137,7 @@ impl Optimiser<'_> {
         let mut replaced = Vec::new();
         for object in objects {
             let digests = InodeDigests::default();
-            let check = Check { store: self.store, object, depth: VerifyDepth::Quick, digests: &digests };
+            let check = Check::new(self.store, object, (VerifyDepth::Quick, &digests));
             if !check.run().is_empty() {
                 report.objects_damaged += 1;
                 continue;

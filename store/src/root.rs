@@ -131,6 +131,10 @@ impl Store {
         let moved = self.moved_away(&root)?;
         let missing = if self.lower.is_empty() { HashSet::new() } else { self.missing_here(objects)? };
         let own: Vec<ObjectId> = objects.iter().filter(|id| !missing.contains(id)).copied().collect();
+        if let Some((_, old, to)) = &moved {
+            // Before the new one is said, which has the name of the old one.
+            self.follow_below(old, to);
+        }
         // First, so that a root in the database always is a whole one.
         self.put_root_below(&root, objects, &own)?;
         let objects = own.as_slice();
@@ -149,9 +153,6 @@ impl Store {
         // The root counts; what is written beside the database is for the day on which that is lost.
         if let Err(error) = registry::write(self.layout(), &root, objects) {
             tracing::warn!(%error, root = root.name, "a root is in the database only");
-        }
-        if let Some((_, old, to)) = &moved {
-            self.follow_below(old, to);
         }
         if moved.is_some()
             && let Err(error) = self.renew_registry()

@@ -1,7 +1,8 @@
 //! The handle on a store: what it is opened with and what every part of the crate needs of it.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::checkpoint::Checkpoints;
 use crate::db::Database;
@@ -100,6 +101,8 @@ pub struct Store {
     pub(crate) clock: Clock,
     /// Whether folders of objects get the immutable flag; it was tried.
     pub(crate) is_protecting: bool,
+    /// See [`Self::owner`].
+    pub(crate) owner: OnceLock<u32>,
     pub(crate) damaged: Damaged,
     /// What look-ups must not find though its row is valid.
     pub(crate) lost: Lost,
@@ -141,6 +144,12 @@ impl Store {
             free_bytes: unit.saturating_mul(answer.blocks_available()),
             total_bytes: unit.saturating_mul(answer.blocks()),
         })
+    }
+
+    /// The user to whom all of the store belongs; this one where that can't be found out.
+    pub(crate) fn owner(&self) -> u32 {
+        let owner = || std::fs::symlink_metadata(self.layout().objects()).map(|metadata| metadata.uid());
+        *self.owner.get_or_init(|| owner().unwrap_or_else(|_| nix::unistd::Uid::effective().as_raw()))
     }
 
     pub(crate) fn layout(&self) -> &Layout {

@@ -2,7 +2,8 @@
 //!
 //! A whole tree is staged in `tmp/`, synced, moved beside the objects under a name that begins with `.swap-`, and exchanged
 //! with the object's folder by `RENAME_EXCHANGE`: whoever looks finds the old tree or the new one. The exchange happens
-//! inside a transaction that holds the write lock and sees no living lease on the object. [`Lease::take`](crate::Lease::take)
+//! inside a transaction that holds the write lock and sees no living lease on the object; those of other users, for whom
+//! this is a lower store, are read before it, behind the gate. [`Lease::take`](crate::Lease::take)
 //! needs that lock too, so no process works in a folder that is about to go (a sandbox may have it mounted). Programs that
 //! run in environments hold no lease: files that they have open or mapped stay readable, and the next path they open is
 //! of the new tree. Killed anywhere, a `.swap-` folder or a staging folder is left, which collections and repairs delete.
@@ -23,6 +24,7 @@ use crate::db::object::VALID;
 use crate::db::{self, Failure, RowId};
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
+use crate::gc::UsersAtWork;
 use crate::layout::SWAP_PREFIX;
 use crate::lock;
 use crate::store::{Durability, Store};
@@ -117,6 +119,7 @@ impl Store {
         }
         self.checkpoint("swap-synced");
         let mut beside = Vec::with_capacity(staged.len());
+        let users = self.hold_users_off()?;
         let publish = lock::lock_exclusive(&self.layout().publish_lock())?;
         for tree in staged {
             beside.push(self.move_beside_objects(&tree.folder)?);
@@ -124,12 +127,14 @@ impl Store {
         self.checkpoint("swap-beside");
         let swapped = self.database.write("replace objects", |db| {
             let each = staged.iter().zip(&beside);
-            each.map(|(tree, folder)| self.exchange(db, (tree.row, &tree.path), folder)).collect::<Result<Vec<_>, _>>()
+            each.map(|(tree, folder)| self.exchange(db, (tree.row, &tree.path), folder, &users))
+                .collect::<Result<Vec<_>, _>>()
         })?;
         if durable {
             fs_ops::sync_path(&objects)?;
         }
         drop(publish);
+        drop(users);
         self.checkpoint("swap-exchanged");
         for (number, folder) in beside.iter().enumerate() {
             if swapped.get(number) == Some(&Swapped::Done) {
@@ -155,11 +160,12 @@ impl Store {
         db: &Connection,
         (row, path): (RowId, &str),
         folder: &Path,
+        users: &UsersAtWork,
     ) -> Result<Swapped, Failure> {
         if db::graph::path_if(db, row, VALID)?.as_deref() != Some(path) {
             return Ok(Swapped::Gone);
         }
-        if self.is_used(db, row)? {
+        if users.use_object(path) || self.is_used(db, row)? {
             return Ok(Swapped::InUse);
         }
         let target = self.layout().object(path);

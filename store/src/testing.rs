@@ -2,6 +2,7 @@
 
 use crate::checkpoint::Checkpoints;
 pub use crate::checkpoint::{Hook, park_at, set_hook};
+use crate::interrupt::Interrupt;
 use crate::open::OpenError;
 use crate::rebuild::RebuildReport;
 use crate::store::{OpenOptions, Store};
@@ -21,5 +22,5 @@ pub fn open_with_hook(options: OpenOptions, hook: Hook) -> Result<Store, OpenErr
 /// # Errors
 /// As [`Store::rebuild_database`].
 pub fn rebuild_with_hook(options: OpenOptions, depth: VerifyDepth, hook: Hook) -> Result<RebuildReport, OpenError> {
-    Store::rebuild_database_with(options, depth, Checkpoints::with_hook(hook))
+    Store::rebuild_database_with(options, depth, (&Interrupt::default(), Checkpoints::with_hook(hook)))
 }

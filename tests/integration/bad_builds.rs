@@ -125,24 +125,6 @@ fn a_resolver_that_waits_for_itself_is_ended() {
 }
 
 #[test]
-fn sdists_are_not_built_for_old_interpreters() {
-    let old: Vec<_> = host::interpreters().into_iter().filter(|python| !python.is_fully_supported()).collect();
-    if old.is_empty() {
-        return skip("no interpreter older than 3.8 is installed");
-    }
-    for python in old {
-        let env = env();
-        let lock = lock_of(&env, &[&SdistBuilder::simple("package", "1.0").build()]).text();
-        let path = python.path.to_string_lossy().into_owned();
-        refused(&env, (&lock, &["--python", &path]), exit::BUILD_FAILED)
-            .says("`package==1.0` has to be built: sdists can't be built for")
-            .says(&python.short_version())
-            .says("--python");
-        assert_eq!(env.builds(), 0);
-    }
-}
-
-#[test]
 fn an_sdist_whose_own_metadata_contradict_its_file_name_is_refused() {
     for (name, version) in [("other", "1.0"), ("package", "2.0")] {
         let env = env();

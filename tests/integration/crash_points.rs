@@ -97,6 +97,8 @@ fn killed_at_each_checkpoint() {
         halves.into_iter().flat_map(|half| half.join().expect("it says above what is wrong")).collect()
     });
     let mut missed: BTreeSet<&String> = known.difference(&reached).collect();
+    // Reached only where two processes meet (`lower_races`).
+    missed.retain(|name| *name != "gate-waits");
     if !host::is_root() {
         missed.retain(|name| *name != "publish-one-protected");
     }

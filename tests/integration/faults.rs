@@ -77,7 +77,9 @@ impl Walk<'_> {
         let is_incomplete = self.operation.name == "rebuild-db" && output.code == exit::STORE_DAMAGED;
         let is_done = output.code == 0 && !LEAVES_THE_REST.contains(&self.operation.name);
         // What can't be read when the database is made anew is left out and named; `check` would collect what it needs.
-        if !is_incomplete {
+        if is_incomplete {
+            self.env.run(["gc", "--min-age", "0"]).fails_with(exit::STORE_DAMAGED).says("verify --repair");
+        } else {
             self.operation.look(self.env, &format!("{context}\n{output:?}"));
             (self.operation.check)(self.env, if is_done { When::Done } else { When::Ended });
         }

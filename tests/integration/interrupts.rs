@@ -58,7 +58,7 @@ fn with_environment() -> TestEnv {
 fn who_waits_for_a_collector_hears() {
     let env = with_environment();
     let lock = env.store().join("locks/gc");
-    for arguments in [&["gc"][..], &["verify"], &["verify", "--repair"], &["optimise"]] {
+    for arguments in [&["gc"][..], &["verify"], &["verify", "--repair"], &["verify", "--rebuild-db"], &["optimise"]] {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
             let _held = held(&lock);
             interrupt(env.spawn(arguments), &lock, signal);

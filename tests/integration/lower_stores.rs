@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pip_accel_tests::{BuiltFile, SdistBuilder, TestEnv, TreeDigest, WheelBuilder, host};
 
+use crate::bundles::bundle;
 use crate::store_lifecycle::wait_while_running;
 use crate::support::{env, exit, lock_of, user_env};
 
@@ -22,7 +23,7 @@ fn owner_and_user() -> Option<(TestEnv, TestEnv)> {
 }
 
 /// The owner's environment of `files`, and the same lock for the user.
-fn realized_by_owner(files: &[&BuiltFile]) -> Option<(TestEnv, TestEnv)> {
+pub(crate) fn realized_by_owner(files: &[&BuiltFile]) -> Option<(TestEnv, TestEnv)> {
     let (owner, user) = owner_and_user()?;
     let lock = owner.lock(files);
     owner.realize(&[]).success();
@@ -30,12 +31,12 @@ fn realized_by_owner(files: &[&BuiltFile]) -> Option<(TestEnv, TestEnv)> {
     Some((owner, user))
 }
 
-fn wheel() -> BuiltFile {
+pub(crate) fn wheel() -> BuiltFile {
     WheelBuilder::simple("package", "1.0").build()
 }
 
 /// The only object of a project in a store.
-fn object_of(env: &TestEnv, name: &str) -> Option<PathBuf> {
+pub(crate) fn object_of(env: &TestEnv, name: &str) -> Option<PathBuf> {
     let is_tree = |found: &&String| found.contains(&format!("-{name}-")) && !found.ends_with("-wheel");
     env.object_names().iter().find(is_tree).map(|found| env.objects().join(found))
 }
@@ -48,11 +49,16 @@ fn said(owner: &TestEnv) -> Vec<PathBuf> {
 
 /// Takes the owner's environment away and deletes what nobody needs.
 fn collect(owner: &mut TestEnv) -> pip_accel_tests::Output {
+    collectable(owner);
+    owner.collect()
+}
+
+/// Takes the owner's environment away, and time has passed since.
+pub(crate) fn collectable(owner: &mut TestEnv) {
     if owner.venv().exists() {
         std::fs::remove_dir_all(owner.venv()).expect("it is ours");
     }
     owner.travel(A_DAY);
-    owner.collect()
 }
 
 /// E17: an environment comes from a lower store without a download; nothing is copied, and nothing there is written but
@@ -129,6 +135,53 @@ fn the_owners_collection_respects_users() {
     }
 }
 
+/// E15: the owner sees whose roots keep what, and how much that is; it is nobody's secret from himself.
+#[test]
+fn the_owner_sees_the_roots_of_others() {
+    let Some((owner, user)) = realized_by_owner(&[&wheel()]) else { return };
+    user.realize(&["--offline"]).success();
+    let theirs = format!("environment {} of the user ", user.venv().display());
+    owner.run(["roots"]).success().prints(&theirs).prints(&format!("environment {}\n", owner.venv().display()));
+    owner.run(["roots", "list", "-v"]).success().prints(&theirs).prints("keeps 2 objects").prints("could free 0 B");
+    owner.run(["du"]).success().prints(&theirs).never_mentions("kept by no root");
+    let listed = owner.run(["roots", "--json"]).success().json();
+    let users: Vec<bool> = listed["roots"].as_array().unwrap().iter().map(|root| root["user"].is_string()).collect();
+    assert_eq!(users, [false, true], "{listed}");
+    user.run(["roots"]).success().never_mentions("of the user");
+    std::fs::remove_dir_all(user.venv()).unwrap();
+    let mut later = owner;
+    later.travel(A_DAY);
+    later.run(["roots"]).success().prints(&format!("{}", user.venv().display())).prints("(gone: ");
+}
+
+/// B20: who only looks at a store of another may plan its collection. What he may not read keeps what the owner's collection
+/// would keep; he is told that there is such.
+#[test]
+fn a_plan_of_anothers_collection_says_what_it_cannot_read() {
+    let Some((mut owner, user)) = realized_by_owner(&[&wheel()]) else { return };
+    if !host::is_root() {
+        host::skip("a third user needs root");
+        return;
+    }
+    user.realize(&["--offline"]).success();
+    let mine = said(&owner).remove(0);
+    let name = mine.file_name().and_then(|name| name.to_str()).expect("text");
+    let others = mine.with_file_name(format!("4242-{}", name.split_once('-').expect("a number").1));
+    std::fs::rename(&mine, &others).expect("root may");
+    chown(&others, Some(4242), None).expect("root may");
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(owner.project(), private).expect("ours");
+    let plan = |arguments: &[&str]| {
+        let store = owner.store();
+        let first = ["--store", store.to_str().expect("text"), "gc", "--dry-run", "--min-age", "0"];
+        user.run(first.iter().chain(arguments))
+    };
+    plan(&[]).success().says("1 root or process of others can be read by the owner of the store only");
+    assert!(plan(&["--json"]).success().stdout.contains("\"hidden\":1"));
+    owner.run(["gc", "--dry-run", "--min-age", "0"]).success().never_mentions("of others can be read");
+    collect(&mut owner).success();
+}
+
 /// B20: an environment that was moved goes on keeping what it needs of a lower store.
 #[test]
 fn a_moved_environment_keeps_its_objects() {
@@ -146,6 +199,25 @@ fn a_moved_environment_keeps_its_objects() {
         python
     });
     assert_eq!(output.success().stdout.trim(), "1.0");
+}
+
+/// B20, E14: an environment was moved, and another one made in its old place: the lower store's owner keeps what both need.
+#[test]
+fn a_moved_environment_and_the_one_in_its_old_place_keep_their_objects() {
+    let (one, two) = (wheel(), WheelBuilder::simple("package", "2.0").build());
+    let Some((mut owner, user)) = realized_by_owner(&[&one]) else { return };
+    user.realize(&["--offline"]).success();
+    std::fs::rename(user.venv(), user.project().join("moved")).expect("renamed");
+    owner.lock(&[&two]);
+    owner.realize(&[]).success();
+    user.write("requirements.lock", lock_of(&env(), &[&two]).text());
+    user.realize(&["--offline"]).success();
+    collect(&mut owner).success().says("2 roots of other users: they keep objects");
+    for (place, version) in [(".venv", "2.0"), ("moved", "1.0")] {
+        let mut python = user.program(user.project().join(place).join("bin/python"));
+        python.args(["-c", "import package; print(package.__version__)"]);
+        assert_eq!(user.finish(python).success().stdout.trim(), version, "{place}");
+    }
 }
 
 /// B25, B3: what a running process of a user works with stays, although no root names it yet.
@@ -320,6 +392,56 @@ fn questions_and_generations_reach_lower_stores() {
     for (name, digest) in &before {
         digest.assert_unchanged(&owner.store().join(name));
     }
+}
+
+/// D23, E17: what a bundle carries and a lower store has is used there: none of it is taken in, and its owner keeps it for
+/// as long as the pin of the bundle lasts.
+#[test]
+fn a_bundle_takes_in_only_what_no_lower_store_has() {
+    let Some((mut owner, user)) = realized_by_owner(&[&wheel()]) else { return };
+    let other = WheelBuilder::simple("other", "2.0").build();
+    let far = env();
+    far.lock(&[&wheel(), &other]);
+    bundle(&far, "bundle.tar", &[]).success();
+    for name in ["bundle.tar", "requirements.lock"] {
+        user.write(name, std::fs::read(far.project().join(name)).unwrap());
+    }
+    let report = user.run(["unbundle", "bundle.tar", "--json"]).success().json();
+    assert_eq!((&report["added"], &report["present"]), (&1.into(), &1.into()), "{report}");
+    assert!(object_of(&user, "package").is_none() && object_of(&user, "other").is_some(), "{:?}", user.object_names());
+    collect(&mut owner).success().says("1 roots of other users: they keep objects");
+    user.realize(&["--offline"]).success().says("2 packages: 2 from the store");
+    assert_eq!(user.evaluate("import package, other", "package.__version__ + other.__version__"), "1.02.0");
+    std::fs::remove_dir_all(user.venv()).unwrap();
+    let pin = report["pin"].as_str().unwrap();
+    user.run(["roots", "remove", pin]).success();
+    user.run(["roots", "remove", user.venv().to_str().unwrap()]).success();
+    owner.collect().success();
+    assert!(object_of(&owner, "package").is_none(), "{:?}", owner.object_names());
+}
+
+/// D4, D23: the bundle of a lock carries all of it, wherever it lies.
+#[test]
+fn a_bundle_carries_what_lies_in_a_lower_store() {
+    let sdist = SdistBuilder::simple("built", "1.0").build();
+    let Some((owner, user)) = realized_by_owner(&[&wheel(), &sdist]) else { return };
+    let other = WheelBuilder::simple("other", "2.0").build();
+    let lock = lock_of(&user, &[&wheel(), &sdist, &other]).text();
+    user.write("requirements.lock", &lock);
+    for file in [&wheel(), &sdist] {
+        std::fs::remove_file(user.files().join(&file.file_name)).unwrap();
+    }
+    for arguments in [&[][..], &["--sources"]] {
+        bundle(&user, "bundle.tar", arguments).success().says("objects");
+        let far = env();
+        far.write("bundle.tar", std::fs::read(user.project().join("bundle.tar")).unwrap());
+        far.write("requirements.lock", &lock);
+        far.run(["unbundle", "bundle.tar"]).success();
+        far.realize(&["--offline"]).success().says("3 packages: 3 from the store");
+        assert_eq!(far.builds(), 0);
+        far.verify_clean();
+    }
+    assert_eq!((owner.builds(), user.builds()), (1, 0));
 }
 
 /// B20: a pin reaches into a lower store as well, and ends where it is removed.

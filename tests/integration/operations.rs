@@ -81,6 +81,7 @@ pub(crate) fn all() -> Vec<Operation> {
         plain("realize", swap, realize, check_swap),
         plain("a protected realize", protected_swap, realize, check_swap),
         plain("a durable realize", durable_swap, realize, check_swap),
+        plain("realize from a lower store", with_lower_store, realize, check_lower),
         plain("fetch", swap, &["fetch", "requirements.lock"], check_old),
         plain("rollback", rollback, &["rollback", "--to", "1"], check_rollback),
         plain("detach", detach, &["detach", "swap"], check_old),
@@ -155,6 +156,32 @@ fn check_swap(env: &TestEnv, when: When) {
         When::Ended => assert!(["1.0 1.0", "2.0 2.0"].contains(&versions.as_str()), "{versions}"),
         When::Done => assert_eq!(versions, "2.0 2.0"),
     }
+}
+
+/// A lower store that has the package, which nothing of its own keeps there.
+fn with_lower_store() -> Option<TestEnv> {
+    let mut env = env();
+    let lower = env.project().join(LOWER);
+    env.lock(&[&version("1.0"), &WheelBuilder::simple("other", "1.0").build()]);
+    let first = ["--store", LOWER, "realize", "requirements.lock", "--venv", "owners"];
+    env.run(first).success();
+    fs::remove_dir_all(env.project().join("owners")).expect("it is there");
+    env.set("PIP_ACCEL_LOWER_STORES", &lower);
+    env.run(["gc"]).success();
+    Some(env)
+}
+
+const LOWER: &str = "lower";
+
+/// What was said to the lower store's owner is enough once the environment is there, whatever he then deletes.
+fn check_lower(env: &TestEnv, when: When) {
+    if when == When::Done {
+        env.run(["--store", LOWER, "gc", "--min-age", "0"]).success();
+    }
+    if when == When::Done || env.venv().exists() {
+        assert_eq!(env.evaluate("import swap, other", "swap.__version__"), "1.0");
+    }
+    env.run(["--store", LOWER, "verify"]).success();
 }
 
 fn check_old(env: &TestEnv, _when: When) {

@@ -217,6 +217,32 @@ fn a_lost_database_is_made_anew() {
     });
 }
 
+/// B15: what was not registered when the database was made anew may need anything, so nothing is collected before the repair.
+#[test]
+fn nothing_is_collected_before_a_rebuilt_database_is_whole() {
+    let mut env = env();
+    env.lock(&[&wheel("first"), &wheel("second")]);
+    env.realize(&[]).success();
+    let broken = fs::read_dir(env.store().join("roots")).unwrap().flatten().next().unwrap().path();
+    let text = fs::read(&broken).unwrap();
+    fs::write(&broken, "no root").unwrap();
+    for ending in ["", "-wal", "-shm"] {
+        drop(fs::remove_file(env.store().join(format!("db/store.sqlite{ending}"))));
+    }
+    env.run(["verify", "--rebuild-db"]).fails_with(exit::STORE_DAMAGED).says("nothing is collected");
+    env.travel(100_000);
+    for arguments in [&["gc", "--min-age", "0"][..], &["gc", "--dry-run"]] {
+        env.run(arguments).fails_with(exit::STORE_DAMAGED).explains().says("verify --repair");
+    }
+    assert_eq!(objects(&env, "-first-").len() + objects(&env, "-second-").len(), 4);
+    // The file is readable again, and the database made once more has all.
+    fs::write(&broken, text).unwrap();
+    env.run(["verify", "--rebuild-db"]).success();
+    env.run(["gc", "--min-age", "0"]).success();
+    assert_eq!(env.evaluate("import first.value", "first.value.NAME"), "first");
+    env.verify_clean();
+}
+
 /// C12, C16: an object whose bytes are wrong is not registered again, the environment that lacks it is named, and the next
 /// repair moves it away.
 #[test]

@@ -12,6 +12,7 @@ use pip_accel_tests::index_server::IndexServer;
 use pip_accel_tests::{BuiltFile, LockWriter, Running, SdistBuilder, TestEnv, WheelBuilder, host};
 
 use crate::bundles::{BUNDLE, bundle};
+use crate::lower_races::stopped_at;
 use crate::store_lifecycle::wait_while_running;
 use crate::support::{env, exit};
 
@@ -70,6 +71,63 @@ fn what_has_no_room_is_refused_before_it_is_written() {
         return pip_accel_tests::skip("no tmpfs can be mounted here");
     }
     output.success().explains();
+}
+
+/// A12: the disk fills up while a bundle is read, which nobody could know before: the reason is said, nothing of it is in the
+/// store, and with room it is taken in.
+#[test]
+fn a_disk_that_fills_up_while_a_bundle_is_read() {
+    let env = env();
+    let wheel = WheelBuilder::simple("large", "1.0").file("large/noise.bin", noise(8)).build();
+    env.lock(&[&wheel]);
+    bundle(&env, BUNDLE, &[]).success();
+    env.leave_damaged();
+    // The first half, then everything that is left of the disk once the first content is on its way, then the rest.
+    let script = "set -u\nstore=$PIP_ACCEL_STORE\nmount -t tmpfs -o size=16m none \"$store\" || exit 77\n\
+        \"$0\" gc || exit 10\n\
+        halves() { head -c 4000000 bundle.tar; until test -n \"$(find \"$store/tmp\" -type f -size +1000k)\"; do test -e done && exit; done; \
+        cat /dev/zero > \"$store/filler\" 2> /dev/null; tail -c +4000001 bundle.tar; }\n\
+        halves | \"$0\" unbundle - ; code=$?; touch done\ntest $code = 1 || exit 11\n\
+        rm \"$store/filler\" || exit 12\n\"$0\" verify || exit 13\n\
+        test -z \"$(ls \"$store/tmp\" \"$store/store\" | grep -v :)\" || exit 14\ntest -z \"$(\"$0\" roots)\" || exit 15\n\
+        \"$0\" unbundle bundle.tar || exit 16\n\"$0\" verify || exit 17\n";
+    let mut command = env.program("unshare");
+    command.args(if host::is_root() { &["-m"][..] } else { &["-rm"] });
+    command.args(["bash", "-c", script]).arg(env.binary());
+    let output = env.finish(command);
+    if output.code == 77 || output.code == 1 {
+        return pip_accel_tests::skip("no tmpfs can be mounted here");
+    }
+    output.success().says("error: no space left for").says("hint: free some space").says("1 object for").says("1 new");
+}
+
+/// A8: two processes take in the same bundle at once. Both succeed, and each object is made by one of them only: the other
+/// waits and says for whom.
+#[test]
+fn the_same_bundle_twice_at_once_is_taken_in_once() {
+    let near = env();
+    near.lock(&[&WheelBuilder::simple("one", "1.0").build(), &WheelBuilder::simple("two", "2.0").build()]);
+    bundle(&near, BUNDLE, &[]).success();
+    let far = crate::support::env();
+    far.write(BUNDLE, fs::read(near.project().join(BUNDLE)).unwrap());
+    let first = stopped_at(&far, &["unbundle", BUNDLE, "--json"], "unbundle-verified");
+    let said = far.base().join("said.txt");
+    let mut command = far.command(["unbundle", BUNDLE, "--json"]);
+    command.stdout(fs::File::create(far.base().join("report.json")).unwrap()).stderr(fs::File::create(&said).unwrap());
+    let mut second = command.spawn().unwrap();
+    let waits =
+        || fs::read_to_string(&said).is_ok_and(|text| text.contains(&format!("waiting for process {}", first.id())));
+    while !waits() {
+        assert!(second.try_wait().unwrap().is_none(), "it did not wait: {:?}", fs::read_to_string(&said));
+        std::thread::yield_now();
+    }
+    first.signal(Signal::SIGCONT);
+    let first = first.wait().success().json();
+    assert!(second.wait().unwrap().success());
+    let second: serde_json::Value = serde_json::from_slice(&fs::read(far.base().join("report.json")).unwrap()).unwrap();
+    assert_eq!((&first["added"], &first["present"]), (&2.into(), &0.into()));
+    assert_eq!((&second["added"], &second["present"]), (&0.into(), &2.into()));
+    far.verify_clean();
 }
 
 /// A18: who waits for another's build says so and can be interrupted alone; whoever had it and dies blocks nobody.

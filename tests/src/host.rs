@@ -17,7 +17,7 @@ pub struct HostInterpreter {
 }
 
 impl HostInterpreter {
-    /// Whether `realize` must give it a complete environment (3.8 and newer; older ones get wheels only).
+    /// Whether today's build tools know it (3.8 and newer).
     #[must_use]
     pub fn is_fully_supported(&self) -> bool {
         self.version >= (3, 8, 0)
@@ -50,6 +50,18 @@ pub fn uv() -> Option<PathBuf> {
 #[must_use]
 pub fn wheels() -> Option<PathBuf> {
     variable("PIP_ACCEL_TEST_WHEELS").map(PathBuf::from).filter(|path| path.is_dir())
+}
+
+/// Wheels of the last setuptools and wheel for Python 2.7, 3.6 and 3.7, filled by `make setup`; empty without.
+#[must_use]
+pub fn legacy_wheels() -> Vec<PathBuf> {
+    let Some(entries) = wheels().and_then(|wheels| std::fs::read_dir(wheels.join("legacy")).ok()) else {
+        return Vec::new();
+    };
+    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "whl"));
+    found.sort();
+    found
 }
 
 /// The newest wheel of `project` (normalised, `_` for `-`) in [`wheels`].

@@ -6,6 +6,7 @@
 pub mod cleanup;
 pub mod environment;
 pub mod filters;
+pub mod git_server;
 pub mod host;
 pub mod index_server;
 pub mod invariants;

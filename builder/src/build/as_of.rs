@@ -27,8 +27,13 @@ impl AsOf {
     }
 
     /// The first day on which build tools can be expected to know Python `major.minor`: each October has one since 3.8.
-    fn of_python((major, minor): (u8, u8)) -> Option<Self> {
-        (major == 3 && (8..=99).contains(&minor)).then(|| Self(format!("{}-10-31", 2011 + u32::from(minor))))
+    fn of_python(version: (u8, u8)) -> Option<Self> {
+        match version {
+            (3, 6) => Some(Self("2016-12-31".to_owned())),
+            (3, 7) => Some(Self("2018-06-30".to_owned())),
+            (3, minor @ 8..=99) => Some(Self(format!("{}-10-31", 2011 + u32::from(minor)))),
+            _ => None,
+        }
     }
 
     /// As the resolver takes it.
@@ -113,6 +118,7 @@ mod tests {
         }
         assert_eq!(AsOf::of_python((3, 12)).as_ref().map(AsOf::as_str), Some("2023-10-31"));
         assert_eq!(AsOf::of_python((2, 7)), None);
+        assert_eq!(AsOf::of_python((3, 7)).as_ref().map(AsOf::as_str), Some("2018-06-30"));
         assert!(AsOf::of_upload("2023-11-01").expect("a day") > AsOf::of_python((3, 12)).expect("a day"));
     }
 }

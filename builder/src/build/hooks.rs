@@ -30,10 +30,12 @@ pub(super) enum Hook {
 }
 
 impl Hook {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Requires => "get_requires_for_build_wheel",
-            Self::BuildWheel => "build_wheel",
+    const fn name(self, is_editable: bool) -> &'static str {
+        match (self, is_editable) {
+            (Self::Requires, false) => "get_requires_for_build_wheel",
+            (Self::Requires, true) => "get_requires_for_build_editable",
+            (Self::BuildWheel, false) => "build_wheel",
+            (Self::BuildWheel, true) => "build_editable",
         }
     }
 }
@@ -73,7 +75,7 @@ pub(super) async fn run(
         "source": place.inner_source(),
         "backend": backend.backend,
         "backend_path": backend.backend_path,
-        "hook": hook.name(),
+        "hook": hook.name(place.pin.editable().is_some()),
         "arguments": arguments,
         "config_settings": {},
     });

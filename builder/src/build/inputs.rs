@@ -13,9 +13,9 @@ use super::as_of::AsOf;
 use crate::lock::AllowedFormats;
 use crate::lock::LockedBuild;
 use crate::python::requirement::is_same;
-use crate::python::sdist::UnpackedSdist;
+use crate::python::sdist::{DEFAULT_BUILD_REQUIRES, LEGACY_BACKEND, UnpackedSdist};
 use crate::realize::course::Course;
-use crate::realize::engine::{Engine, store_error};
+use crate::realize::engine::{Engine, Purpose, store_error};
 use crate::realize::error::ObtainError;
 use crate::realize::pin::{Pin, PinKey, Selection};
 use crate::resolve::{ResolveRequest, resolve_build_requirements};
@@ -43,6 +43,31 @@ pub fn build_lock_of(
         .collect();
     locked.sort();
     Some(locked)
+}
+
+impl Engine {
+    /// The build requirements that the lock fixes for a package.
+    pub(crate) fn build_lock(&self, pin: &Pin) -> Option<Vec<LockedBuildRequirement>> {
+        build_lock_of_pin(self.build_locks(), pin, &self.session.python.interpreter.markers)
+    }
+}
+
+/// The same for a pin. A checkout's version is known only after its build: the one block of its name counts.
+#[must_use]
+pub fn build_lock_of_pin(
+    builds: &[LockedBuild],
+    pin: &Pin,
+    markers: &MarkerVariables,
+) -> Option<Vec<LockedBuildRequirement>> {
+    if let Some(version) = &pin.version {
+        return build_lock_of(builds, (&pin.name, version), markers);
+    }
+    pin.checkout.as_ref().filter(|checkout| checkout.is_named)?;
+    let mut of_name = builds.iter().filter(|build| build.name == pin.name);
+    match (of_name.next(), of_name.next()) {
+        (Some(only), None) => build_lock_of(builds, (&pin.name, &only.version), markers),
+        _ => None,
+    }
 }
 
 /// One locked build requirement.
@@ -83,6 +108,8 @@ impl LockedBuildRequirement {
             version: Some(self.version.clone()),
             hashes: self.hashes.clone(),
             direct: None,
+            files: Arc::default(),
+            checkout: None,
             // The lock's --no-binary speaks of what is installed; build requirements come as wheels where they can.
             formats: AllowedFormats { wheels: true, sdists: true },
         }
@@ -109,8 +136,19 @@ pub(super) async fn fixed_or_static(
     {
         return Ok((trees(engine, (pin, selection), locked).await?, true));
     }
-    let locked = resolve(engine, pin, &sdist.build_system.requires, as_of).await?;
+    let locked = resolve(engine, pin, &stated(engine, sdist, as_of), as_of).await?;
     Ok((trees(engine, (pin, selection), locked).await?, false))
+}
+
+/// What the project says it needs. One that says nothing needs setuptools; which knows the hooks since 40.8, and where
+/// that may be too new, of an earlier day or for Python 2, the runner does without these.
+fn stated(engine: &Engine, sdist: &UnpackedSdist, as_of: Option<&AsOf>) -> Vec<String> {
+    let system = &sdist.build_system;
+    let is_silent = system.backend == LEGACY_BACKEND && system.requires == DEFAULT_BUILD_REQUIRES;
+    if is_silent && (as_of.is_some() || engine.session.python.interpreter.version.major < 3) {
+        return vec!["setuptools".to_owned()];
+    }
+    system.requires.clone()
 }
 
 fn fixed(
@@ -120,6 +158,9 @@ fn fixed(
 ) -> Result<Option<Vec<LockedBuildRequirement>>, ObtainError> {
     if let Some(locked) = engine.build_lock(pin) {
         return Ok(Some(locked));
+    }
+    if engine.purpose == Purpose::FetchAnew {
+        return Ok(None);
     }
     remembered_requirements(&engine.session, selection).map_err(store_error(pin))
 }
@@ -144,7 +185,7 @@ pub(super) async fn with_more(
     if more.is_empty() {
         return Ok(have);
     }
-    let mut requirements = sdist.build_system.requires.clone();
+    let mut requirements = stated(engine, sdist, as_of);
     requirements.extend(more);
     let locked = resolve(engine, pin, &requirements, as_of).await?;
     trees(engine, (pin, selection), locked).await

@@ -15,6 +15,7 @@
 mod as_of;
 mod confinement;
 mod dpkg;
+mod editable;
 mod explained;
 mod failure;
 mod hooks;
@@ -44,7 +45,7 @@ pub(crate) use as_of::AsOf;
 pub(crate) use confinement::Confinement;
 pub(crate) use failure::ending;
 pub use failure::{BuildFailure, BuildStatus};
-pub use inputs::{LockedBuildRequirement, RequirementTrees, build_lock_of};
+pub use inputs::{LockedBuildRequirement, RequirementTrees, build_lock_of, build_lock_of_pin};
 pub(crate) use recipe::policy_of;
 pub use recipe::{BuildLockOf, remembered_recipe, sandbox_policy};
 pub use single::{BuildTarget, BuildTargetError, build_one};
@@ -53,7 +54,7 @@ pub use why_rebuild::{WhyRebuild, WhyRebuildError, why_rebuild};
 
 use crate::event::Event;
 use crate::index::PublishedFile;
-use crate::python::interpreter::supports_builds;
+use crate::python::interpreter::supports_environments;
 use crate::python::requirement::satisfies_pin;
 use crate::python::sdist::{UnpackedSdist, unpack_sdist};
 use crate::python::wheel::{ForeignPaths, PathSet};
@@ -83,10 +84,14 @@ pub(crate) async fn obtain_built(
     if let Some(object) = built_before(engine, pin, selection)? {
         return Ok(Obtained { object, how: How::Store });
     }
-    supports_builds(&engine.session.python.interpreter)
+    supports_environments(&engine.session.python.interpreter)
         .map_err(|source| ObtainError::Unsupported { pin: pin.to_string(), source: Arc::new(source) })?;
-    let (source, _) = engine.source(pin, selection, published).await?;
-    engine.touch(source.id);
+    let source = match pin.editable() {
+        // Nothing of it is kept: what is built only says where it is.
+        Some(_) => None,
+        None => Some(engine.source(pin, selection, published).await?.0),
+    };
+    source.iter().for_each(|source| engine.touch(source.id));
     let identity = engine.session.interpreter_identity();
     engine.note_need((pin.key(identity), PinKey::of_build(&selection.sha256, identity)), pin)?;
     let key = format!("build {} {identity}", selection.sha256);
@@ -98,13 +103,14 @@ pub(crate) async fn obtain_built(
         let warning = format!("{pin} is built without a sandbox: its build can read and change whatever you can");
         engine.session.report(Event::Warning(warning));
     }
-    let work = Build { engine, pin, selection, source: &source, only_inputs: !build };
+    let only_inputs = if build { None } else { source.as_ref() };
+    let work = Build { engine, pin, selection, source: source.as_ref(), only_inputs };
     let result = Box::pin(work.run()).await;
     drop(lock);
     result
 }
 
-fn built_before(engine: &Engine, pin: &Pin, selection: &Selection) -> Result<Option<Object>, ObtainError> {
+pub(crate) fn built_before(engine: &Engine, pin: &Pin, selection: &Selection) -> Result<Option<Object>, ObtainError> {
     let error = store_error(pin);
     let locked = engine.build_lock(pin);
     match remembered_recipe(&engine.session, &selection.sha256, locked.as_deref()).map_err(&error)? {
@@ -117,9 +123,10 @@ struct Build<'a> {
     engine: &'a Arc<Engine>,
     pin: &'a Pin,
     selection: &'a Selection,
-    source: &'a Object,
-    /// Whether the build itself is left out: its source and inputs are all that is wanted.
-    only_inputs: bool,
+    /// The archive; an editable has none.
+    source: Option<&'a Object>,
+    /// The archive when the build itself is left out: it and the inputs are all that is wanted.
+    only_inputs: Option<&'a Object>,
 }
 
 impl Build<'_> {
@@ -136,7 +143,8 @@ impl Build<'_> {
         let scratch = session.store.scratch("build").map_err(store_error(self.pin))?;
         let sdist = self.unpack(&scratch).await?;
         self.check_name(&sdist)?;
-        let version = self.pin.version.clone().or_else(|| sdist.metadata.as_ref().map(|told| told.version.clone()));
+        let told = sdist.metadata.as_ref().filter(|_| self.pin.checkout.is_none());
+        let version = self.pin.version.clone().or_else(|| told.map(|told| told.version.clone()));
         let place = BuildPlace::new(self.engine, self.pin, version, (&scratch, &sdist))?;
         match self.attempt_in(&place, &sdist, as_of).await {
             Err(ObtainError::Build(failure)) => Err(place.explained(failure).await),
@@ -175,10 +183,13 @@ impl Build<'_> {
             self.remember(&recipe).map_err(store_error(self.pin))?;
             return Ok(Obtained { object, how: How::Store });
         }
-        if self.only_inputs {
-            return Ok(Obtained { object: self.source.clone(), how: How::Fetched });
+        if let Some(source) = self.only_inputs {
+            return Ok(Obtained { object: source.clone(), how: How::Fetched });
         }
         let wheel = self.build_wheel(place, inputs).await?;
+        if let Some(editable) = self.pin.editable() {
+            editable::bring_back(place, editable)?;
+        }
         let object = self.import(&wheel, place, recipe).await?;
         Ok(Obtained { object, how: How::Built })
     }
@@ -190,9 +201,10 @@ impl Build<'_> {
 
     async fn unpack(&self, scratch: &Scratch) -> Result<UnpackedSdist, ObtainError> {
         let file_name = self.selection.file_name.clone();
-        let archive = match &self.source.provenance {
-            Provenance::Source { file_name, .. } => self.source.path.join(file_name),
-            Provenance::Wheel { .. } | Provenance::Build { .. } => self.source.path.join(&file_name),
+        let Some(source) = self.source else { return editable::unpack(self.engine, self.pin, scratch).await };
+        let archive = match &source.provenance {
+            Provenance::Source { file_name, .. } => source.path.join(file_name),
+            Provenance::Wheel { .. } | Provenance::Build { .. } => source.path.join(&file_name),
         };
         let destination = scratch.path().join("build").join("src");
         let work = tokio::task::spawn_blocking(move || {
@@ -209,6 +221,8 @@ impl Build<'_> {
 
     fn check_name(&self, sdist: &UnpackedSdist) -> Result<(), ObtainError> {
         match &sdist.metadata {
+            // What lies in a checkout is of an earlier build, if it was not copied from elsewhere.
+            Some(_) if self.pin.checkout.is_some() => Ok(()),
             Some(told) if told.name != self.pin.name || !self.is_version(&told.version) => {
                 Err(ObtainError::SdistIdentity {
                     pin: self.pin.to_string(),
@@ -287,7 +301,9 @@ impl Build<'_> {
             return Err(place.failure(BuildStatus::BadResult, reason));
         }
         let paths = Arc::new(place.foreign_paths());
-        let imported = self.engine.import(&file_name, &parsed, wheel.to_owned(), Some(Arc::clone(&paths))).await;
+        // That an editable names the place of its checkout is what it is for.
+        let searched = self.pin.editable().is_none().then(|| Arc::clone(&paths));
+        let imported = self.engine.import(&file_name, &parsed, wheel.to_owned(), searched).await;
         let (tree, imported) = imported.map_err(|error| match &error {
             // Only what the wheel itself is to blame for is the build's failure; a full disk is not.
             ObtainError::Wheel { source, .. } if !source.is_of_the_store() => {
@@ -298,7 +314,8 @@ impl Build<'_> {
         })?;
         let metadata = imported.metadata;
         let same_version = place.version.as_ref().is_none_or(|version| satisfies_pin(version, &metadata.version));
-        if metadata.name != self.pin.name || !same_version {
+        let is_same = metadata.name == self.pin.name || !self.pin.is_named();
+        if !is_same || !same_version {
             let found = format!("it made a wheel of `{}=={}`, not of `{}`", metadata.name, metadata.version, self.pin);
             return Err(place.failure(BuildStatus::BadResult, found));
         }

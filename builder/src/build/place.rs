@@ -156,6 +156,10 @@ impl<'a> BuildPlace<'a> {
 
     /// The sdist's root as seen inside.
     pub(super) fn inner_source(&self) -> PathBuf {
+        // An editable wheel names the place that its backend sees.
+        if let Some(editable) = self.pin.editable() {
+            return editable.path.clone();
+        }
         match self.sdist.root.strip_prefix(self.build()) {
             Ok(relative) => self.seen.build.join(relative),
             Err(_) => self.seen.build.join("src"),
@@ -324,11 +328,16 @@ impl<'a> BuildPlace<'a> {
         read_only.push(Bind::new(&directory, &environment));
         read_only.push(Bind::new(self.runner(), &self.seen.runner));
         read_only.extend(trees.objects().map(|object| Bind::new(&object.path, self.seen.object(object))));
+        let mut writable = vec![Bind::new(self.build(), &self.seen.build)];
+        if let Some(editable) = self.pin.editable().filter(|_| self.seen.store.is_some()) {
+            // A copy at the checkout's own path.
+            writable.push(Bind::new(&self.sdist.root, &editable.path));
+        }
         let cores = u32::try_from(session.options.jobs).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let programs = environment.join("bin").to_string_lossy().into_owned();
         Ok(SandboxSpec {
             read_only,
-            writable: vec![Bind::new(self.build(), &self.seen.build)],
+            writable,
             tmpfs: Vec::new(),
             environment: build_environment(&BuildEnvironment { programs: &[&programs], cores, passed: &[] }),
             working_directory: self.seen.build.clone(),
@@ -369,6 +378,7 @@ impl<'a> BuildPlace<'a> {
             request_digest: ValueDigest::from_bytes([0; 32]),
             store_root: session.store.root(),
             keep_foreign: false,
+            take_over: None,
             replace: Replace::Ours,
             scripts_prefix: Some(seen_as),
             link_farm: None,

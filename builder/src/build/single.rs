@@ -53,9 +53,7 @@ pub enum BuildTargetError {
 pub fn build_one(session: &Arc<Session>, target: &BuildTarget) -> Result<Obtained, BuildTargetError> {
     let formats = AllowedFormats { wheels: false, sdists: true };
     let pin = match target {
-        BuildTarget::Release { name, version } => {
-            Pin { name: name.clone(), version: Some(version.clone()), hashes: Vec::new(), direct: None, formats }
-        }
+        BuildTarget::Release { name, version } => Pin::of_release(name, version, formats),
         BuildTarget::File(path) => file_pin(path, formats)?,
     };
     let engine = Engine::new(session, Vec::new(), Purpose::Build);
@@ -82,6 +80,8 @@ fn file_pin(path: &Path, formats: AllowedFormats) -> Result<Pin, BuildTargetErro
         version: Some(version),
         hashes: vec![hash],
         direct: Some(DirectFile { url: SafeUrl::from(url), file_name }),
+        files: Arc::default(),
+        checkout: None,
         formats,
     })
 }

@@ -29,7 +29,7 @@ pub(super) enum TooNew {
 }
 
 /// The rules: each text of a line means the reason if all of its parts are in that line.
-const RULES: [(TooNew, &[&str]); 15] = [
+const RULES: [(TooNew, &[&str]); 18] = [
     (TooNew::PkgResources, &["No module named 'pkg_resources'"]),
     (TooNew::PkgResources, &["No module named pkg_resources"]),
     (TooNew::Use2to3, &["use_2to3 is invalid"]),
@@ -45,6 +45,10 @@ const RULES: [(TooNew, &[&str]); 15] = [
     (TooNew::CythonBuildExt, &["No module named 'Cython."]),
     (TooNew::NumpyDistutils, &["No module named 'numpy.distutils"]),
     (TooNew::WheelModule, &["No module named 'wheel."]),
+    // Python 2 names without quotes and places.
+    (TooNew::SetuptoolsModule, &["ImportError: No module named setuptools."]),
+    (TooNew::CythonBuildExt, &["ImportError: No module named Cython."]),
+    (TooNew::SetuptoolsName, &["ImportError: cannot import name Feature"]),
 ];
 
 impl fmt::Display for TooNew {
@@ -98,6 +102,9 @@ mod tests {
             (TooNew::CythonBuildExt, "ModuleNotFoundError: No module named 'Cython.Distutils.old_build_ext'"),
             (TooNew::NumpyDistutils, "ModuleNotFoundError: No module named 'numpy.distutils'"),
             (TooNew::WheelModule, "ModuleNotFoundError: No module named 'wheel.bdist_wheel'"),
+            (TooNew::SetuptoolsModule, "ImportError: No module named setuptools.command.x"),
+            (TooNew::CythonBuildExt, "ImportError: No module named Cython.Distutils.old_build_ext"),
+            (TooNew::SetuptoolsName, "ImportError: cannot import name Feature"),
         ];
         assert_eq!(cases.len(), RULES.len());
         for ((expected, line), (rule, parts)) in cases.iter().zip(RULES) {

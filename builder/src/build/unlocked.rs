@@ -6,11 +6,12 @@ use std::fmt;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use serde::Serialize;
 
-use super::inputs::{LockedBuildRequirement, build_lock_of, remembered_requirements};
+use super::inputs::{LockedBuildRequirement, build_lock_of_pin, remembered_requirements};
+use crate::checkout::fixed_selection;
 use crate::lock::{LoadedLock, LockedBuild};
 use crate::realize::error::RealizeError;
 use crate::realize::pin::{ChosenKind, Pin};
-use crate::realize::{Plan, remembered_selection};
+use crate::realize::{Plan, PlannedPackage, remembered_selection};
 use crate::session::Session;
 
 /// A build whose requirements the lock does not fix; shown as the lines that do, each with its line end.
@@ -55,15 +56,25 @@ pub struct UnlockedBuilds {
 /// When the lock does not fit the interpreter, or the store fails.
 pub fn unlocked_builds(session: &Session, lock: &LoadedLock) -> Result<UnlockedBuilds, RealizeError> {
     let plan = Plan::make(session, lock)?;
-    let mut waiting: VecDeque<Pin> = plan.packages.into_iter().map(|package| package.pin).collect();
+    // What a checkout's version is, its build told.
+    let version = |package: &PlannedPackage| {
+        let told = package.object.as_ref().filter(|_| package.pin.checkout.is_some());
+        package.pin.version.clone().or_else(|| told.map(|object| object.version.clone()))
+    };
+    let mut waiting: VecDeque<(Pin, Option<PackageVersion>)> =
+        plan.packages.into_iter().map(|package| (package.pin.clone(), version(&package))).collect();
     let mut seen = BTreeSet::new();
     let mut found = UnlockedBuilds::default();
-    while let Some(pin) = waiting.pop_front() {
+    while let Some((pin, version)) = waiting.pop_front() {
         let key = pin.key(session.interpreter_identity());
         if !seen.insert(key) {
             continue;
         }
-        let Some(selection) = remembered_selection(session, &key)? else {
+        let selection = match fixed_selection(&pin) {
+            Some(selection) => Some(selection),
+            None => remembered_selection(session, &key)?,
+        };
+        let Some(selection) = selection else {
             found.unknown.push(pin.to_string());
             continue;
         };
@@ -74,7 +85,7 @@ pub fn unlocked_builds(session: &Session, lock: &LoadedLock) -> Result<UnlockedB
             Some(requirements) => requirements,
             None => match remembered_requirements(session, &selection)? {
                 Some(requirements) => {
-                    found.add(&pin, &requirements);
+                    found.add((&pin, version.as_ref()), &requirements);
                     requirements
                 }
                 None => {
@@ -83,19 +94,22 @@ pub fn unlocked_builds(session: &Session, lock: &LoadedLock) -> Result<UnlockedB
                 }
             },
         };
-        waiting.extend(requirements.iter().map(LockedBuildRequirement::pin));
+        waiting.extend(requirements.iter().map(LockedBuildRequirement::pin).map(|pin| {
+            let version = pin.version.clone();
+            (pin, version)
+        }));
     }
     Ok(found)
 }
 
 fn locked(session: &Session, builds: &[LockedBuild], pin: &Pin) -> Option<Vec<LockedBuildRequirement>> {
-    build_lock_of(builds, (&pin.name, pin.version.as_ref()?), &session.python.interpreter.markers)
+    build_lock_of_pin(builds, pin, &session.python.interpreter.markers)
 }
 
 impl UnlockedBuilds {
-    fn add(&mut self, pin: &Pin, requirements: &[LockedBuildRequirement]) {
+    fn add(&mut self, (pin, version): (&Pin, Option<&PackageVersion>), requirements: &[LockedBuildRequirement]) {
         // A direct sdist whose version only its build tells can't be named in a lock's `#: build` line.
-        let Some(version) = &pin.version else { return };
+        let Some(version) = version else { return };
         let is_known = |build: &UnlockedBuild| build.name == pin.name && build.version == *version;
         if !requirements.is_empty() && !self.resolved.iter().any(is_known) {
             let requirements = requirements.to_vec();

@@ -89,7 +89,7 @@ pub fn why_rebuild(
         Some(lock) => locked_pin(session, (name, version), lock)?,
         None => {
             let formats = AllowedFormats { wheels: false, sdists: true };
-            Pin { name: name.clone(), version: Some(version.clone()), hashes: Vec::new(), direct: None, formats }
+            Pin::of_release(name, version, formats)
         }
     };
     let selection = remembered_selection(session, &pin.key(session.interpreter_identity()))?;

@@ -10,10 +10,11 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
-use nix::unistd::{linkat, symlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use pip_accel_schema::environment::{EnvironmentEntry, EnvironmentEntryKind};
 use pip_accel_schema::name::PackageName;
 
+use super::take_over::Replaced;
 use super::write::create_file;
 
 const OPEN_DIRECTORY: OFlag =
@@ -54,16 +55,17 @@ pub(super) fn is_metadata_of(path: &str, packages: &[&PackageName]) -> bool {
     project.parse::<PackageName>().is_ok_and(|project| packages.contains(&&project))
 }
 
-/// Links everything at `path` of the old environment into the new one. What the new one has stays as it is.
+/// Links everything at `path` of the old environment into the new one, but for what was `replaced`. What the new one has
+/// stays as it is.
 /// The old one stays complete; it is removed when the new one is in its place.
 ///
 /// Returns whether all of it got there.
-pub(super) fn keep(old: BorrowedFd<'_>, new: BorrowedFd<'_>, path: &str) -> io::Result<bool> {
+pub(super) fn keep(old: BorrowedFd<'_>, new: BorrowedFd<'_>, path: &str, replaced: &Replaced<'_>) -> io::Result<bool> {
     let (mut old, mut new) = (old.try_clone_to_owned()?, new.try_clone_to_owned()?);
     let mut components = path.split('/').peekable();
     while let Some(component) = components.next() {
         if components.peek().is_none() {
-            return carry_named(old.as_fd(), new.as_fd(), component);
+            return carry_named((old.as_fd(), new.as_fd()), component, &At { path, replaced });
         }
         old = openat(&old, component, OPEN_DIRECTORY, Mode::empty())?;
         match folder(new.as_fd(), OsStr::new(component))? {
@@ -75,18 +77,24 @@ pub(super) fn keep(old: BorrowedFd<'_>, new: BorrowedFd<'_>, path: &str) -> io::
 }
 
 /// Carries what is called `name`, where a name that is not UTF-8 is known by what is left of it.
-fn carry_named(old: BorrowedFd<'_>, new: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+fn carry_named((old, new): (BorrowedFd<'_>, BorrowedFd<'_>), name: &str, at: &At<'_>) -> io::Result<bool> {
     if !name.contains(char::REPLACEMENT_CHARACTER) {
-        return carry(old, new, OsStr::new(name));
+        return carry((old, new), OsStr::new(name), at);
     }
     let mut complete = true;
     for entry in Dir::openat(old, ".", OPEN_DIRECTORY, Mode::empty())?.iter() {
         let entry = entry?;
         if entry.file_name().to_string_lossy() == name {
-            complete &= carry(old, new, OsStr::from_bytes(entry.file_name().to_bytes()))?;
+            complete &= carry((old, new), OsStr::from_bytes(entry.file_name().to_bytes()), at)?;
         }
     }
     Ok(complete)
+}
+
+/// Where in the old environment something stands, for the question whether it was replaced.
+struct At<'a> {
+    path: &'a str,
+    replaced: &'a Replaced<'a>,
 }
 
 /// Links what stands at `path` of the old environment into the folder `new`, under its last component, all of it.
@@ -95,7 +103,7 @@ fn carry_named(old: BorrowedFd<'_>, new: BorrowedFd<'_>, name: &str) -> io::Resu
 pub(super) fn carry_over(old: BorrowedFd<'_>, path: &str, new: BorrowedFd<'_>) -> io::Result<bool> {
     let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
     let folder = openat(old, folder, OPEN_DIRECTORY, Mode::empty())?;
-    carry(folder.as_fd(), new, OsStr::new(name))
+    carry((folder.as_fd(), new), OsStr::new(name), &At { path, replaced: &Replaced::new(None) })
 }
 
 /// The folder `name`, created where there is nothing; `None` when something else is there.
@@ -111,20 +119,32 @@ fn folder(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<Option<OwnedFd>> 
     }
 }
 
-fn carry(old: BorrowedFd<'_>, new: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
+fn carry((old, new): (BorrowedFd<'_>, BorrowedFd<'_>), name: &OsStr, at: &At<'_>) -> io::Result<bool> {
     let status = fstatat(old, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
     if kind == SFlag::S_IFDIR {
         let Some(child) = folder(new, name)? else { return Ok(false) };
         let mut listing = Dir::openat(old, name, OPEN_DIRECTORY, Mode::empty())?;
         let below = openat(old, name, OPEN_DIRECTORY, Mode::empty())?;
-        let mut complete = true;
+        let (mut complete, mut has_replaced) = (true, false);
         for entry in listing.iter() {
             let entry = entry?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name != "." && name != ".." {
-                complete &= carry(below.as_fd(), child.as_fd(), name)?;
+            let inner = OsStr::from_bytes(entry.file_name().to_bytes());
+            if inner == "." || inner == ".." {
+                continue;
             }
+            let path = format!("{}/{}", at.path, inner.to_string_lossy());
+            if at.replaced.has(&path) {
+                has_replaced = true;
+                continue;
+            }
+            let places = (below.as_fd(), child.as_fd());
+            complete &= carry(places, inner, &At { path: &path, replaced: at.replaced })?;
+            has_replaced |= at.replaced.is_below(&path);
+        }
+        if has_replaced {
+            // Gone if nothing but replaced files was in it.
+            let _ = unlinkat(new, name, UnlinkatFlags::RemoveDir);
         }
         return Ok(complete);
     }

@@ -36,6 +36,7 @@ mod request;
 mod script;
 mod skeleton;
 mod stamp;
+mod take_over;
 mod twins;
 mod write;
 
@@ -49,8 +50,11 @@ pub use error::EnvironmentError;
 pub use generations::{direct_url_of, read_generations, write_generations};
 pub(crate) use place::place_lock;
 pub use realize::{check_place, realize_environment};
+pub(crate) use record::{Recorded, parse as parse_record};
+pub(crate) use reflink::clone_file;
 pub use request::{
     ActivationTemplate, CopyReason, EnvironmentPython, EnvironmentRequest, FileCounts, PackageTree, Realized, Refused,
     Replace,
 };
+pub(crate) use script::{entry_point as entry_point_script, shebang as script_shebang, with_shebang};
 pub use stamp::{Stamp, Watched};

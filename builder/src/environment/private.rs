@@ -16,6 +16,7 @@ use pip_accel_schema::environment::{EnvironmentEntry, EnvironmentEntryKind};
 use pip_accel_schema::name::PackageName;
 
 use super::foreign;
+use super::take_over::Replaced;
 use super::write::{create_directory, create_file};
 
 /// Folder of bytecode.
@@ -62,7 +63,7 @@ impl Previous {
         let is_real = |entry: &&EnvironmentEntry| matches!(entry.kind, EnvironmentEntryKind::Directory);
         let mut lost = Vec::new();
         for entry in entries.iter().filter(is_real).filter(|entry| self.entries.contains_key(&entry.path)) {
-            if !foreign::keep(self.directory.as_fd(), new, &entry.path)? {
+            if !foreign::keep(self.directory.as_fd(), new, &entry.path, &Replaced::new(None))? {
                 lost.push(entry.path.clone());
             }
         }

@@ -28,6 +28,7 @@ use super::remove::remove_tree;
 use super::request::{EnvironmentRequest, PackageTree, Realized, Replace};
 use super::script;
 use super::skeleton::{Skeleton, add_links_hook, headers_folder, skeleton, utf8};
+use super::take_over::{self, Replaced};
 use super::write::{Context, Written, create_file, write_tree};
 
 /// Files of the environment that no package may have, and that are written when all else is there.
@@ -67,6 +68,9 @@ fn realize_at(
     let prompt: String =
         request.prompt.as_deref().unwrap_or(name).chars().filter(|character| !character.is_control()).collect();
     let mut skeleton = skeleton(request.python, Values { directory: destination, prompt: &prompt })?;
+    if let (Some(_), Occupant::Environment { directory, .. }) = (request.take_over, &occupant) {
+        take_over::inherit(&mut skeleton, directory.as_fd(), request.destination)?;
+    }
     if request.link_mode == LinkMode::Symlink {
         add_links_hook(&mut skeleton, request.python);
     }
@@ -106,6 +110,7 @@ fn realize_at(
     if request.scripts_prefix.is_none() {
         manifest.place = place.resolved()?.to_str().unwrap_or_default().to_owned();
     }
+    manifest.taken_over = request.take_over.is_some() && matches!(occupant, Occupant::Environment { .. });
     manifest.clashes.clone_from(&clashes);
     manifest.entries = entries;
     manifest.entries.sort_unstable_by(|left, right| left.path.cmp(&right.path));
@@ -221,6 +226,7 @@ fn new_manifest(
         python_version: request.python.full_version.clone(),
         link_mode: request.link_mode,
         packages: packages.iter().map(package).collect(),
+        taken_over: false,
         clashes: Vec::new(),
         entries: Vec::new(),
     })
@@ -280,30 +286,40 @@ fn foreign_entries(
             Err(error) => return Err(error),
         }
     } else {
-        foreign_in_virtualenv(directory, request.destination, &request.python.site_packages)?
+        foreign_in_virtualenv(directory, request)?
     };
     foreign.sort_unstable();
     if !request.keep_foreign {
         return Ok((foreign, Vec::new()));
     }
     let names: Vec<&PackageName> = packages.iter().map(|package| package.name).collect();
+    let replaced = Replaced::new(request.take_over);
     let mut lost = Vec::new();
     for path in &foreign {
+        if replaced.has(path) {
+            continue;
+        }
         let kept = !foreign::is_metadata_of(path, &names)
-            && foreign::keep(directory, staging.directory(), path)
+            && foreign::keep(directory, staging.directory(), path, &replaced)
                 .map_err(EnvironmentError::io("keep", request.destination.join(path)))?;
         if !kept {
             lost.push(path.clone());
         }
+    }
+    if request.take_over.is_some() {
+        // All that others have there stays without a word, and what was replaced was meant to be.
+        lost.retain(|path| !foreign::is_standard(path) && !foreign::is_metadata_of(path, &names));
+        foreign.clone_from(&lost);
     }
     Ok((foreign, lost))
 }
 
 fn foreign_in_virtualenv(
     directory: BorrowedFd<'_>,
-    path: &Path,
-    site_packages: &str,
+    request: &EnvironmentRequest<'_>,
 ) -> Result<Vec<String>, EnvironmentError> {
-    let status = inspect(directory, path, &foreign::bare_virtualenv(site_packages))?;
-    Ok(status.foreign.into_iter().filter(|path| !foreign::is_standard(path)).collect())
+    let entries = foreign::bare_virtualenv(&request.python.site_packages);
+    let status = inspect(directory, request.destination, &entries)?;
+    let counts = |path: &String| request.take_over.is_some() || !foreign::is_standard(path);
+    Ok(status.foreign.into_iter().filter(counts).collect())
 }

@@ -6,16 +6,16 @@ use std::fmt::Write as _;
 
 /// One line of a wheel's own `RECORD`, by the file's path in the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Recorded {
+pub(crate) struct Recorded {
     /// `sha256=…`, as written.
-    pub(super) hash: String,
+    pub(crate) hash: String,
     /// The length in bytes, as written.
-    pub(super) size: String,
+    pub(crate) size: String,
 }
 
 /// Reads the `RECORD` of an unpacked wheel. Lines without a hash and lines that are none are passed over:
 /// the wheel was checked when it was unpacked, and what is not here is listed without a hash.
-pub(super) fn parse(text: &str) -> HashMap<String, Recorded> {
+pub(crate) fn parse(text: &str) -> HashMap<String, Recorded> {
     let mut records = HashMap::new();
     for line in text.lines() {
         let Some((path, rest)) = csv_field(line) else { continue };

@@ -14,7 +14,7 @@ mod call {
 ///
 /// # Errors
 /// What the kernel says: mostly `EOPNOTSUPP` or `EXDEV`, when the file systems can't.
-pub(super) fn clone_file(source: &File, destination: &File) -> nix::Result<()> {
+pub(crate) fn clone_file(source: &File, destination: &File) -> nix::Result<()> {
     let source: c_int = source.as_raw_fd();
     // SAFETY: both descriptors are open for as long as the borrows live, and FICLONE takes a descriptor as its
     // argument: it reads and writes no memory of this process.

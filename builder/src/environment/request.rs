@@ -1,5 +1,6 @@
 //! What is asked for, and what came of it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::cancel::CancelToken;
@@ -93,6 +94,10 @@ pub struct EnvironmentRequest<'a> {
     pub store_root: &'a Path,
     /// Whether entries that nobody here made move into the new environment.
     pub keep_foreign: bool,
+    /// Takes over the virtualenv that stands there: its interpreter links, `pyvenv.cfg` and activation scripts stay as they
+    /// are, and so does everything that others installed, but for the files of this set (paths relative to the root):
+    /// those of distributions that the new packages replace. Goes with `keep_foreign`; `None`: these are made anew.
+    pub take_over: Option<&'a BTreeSet<String>>,
     /// What the environment lists of the generations before it; `None`: nothing.
     pub generations: Option<&'a Generations>,
     /// What may be replaced.

@@ -13,7 +13,7 @@ const PYTHON_PLACEHOLDER: &[u8] = b"#!python";
 /// The kernel cuts the first line at 127 bytes and splits it at white space. Then the script begins as one for
 /// `/bin/sh` that runs Python on itself, which Python reads as a string. Paths that would need quoting in both
 /// languages at once are found from the script's own place instead.
-pub(super) fn shebang(python: &str) -> String {
+pub(crate) fn shebang(python: &str) -> String {
     let plain = format!("#!{python}\n");
     if plain.len() <= SHEBANG_BYTES_MAX && !python.contains(char::is_whitespace) {
         return plain;
@@ -26,7 +26,7 @@ pub(super) fn shebang(python: &str) -> String {
 }
 
 /// The script of an entry point, as pip writes it.
-pub(super) fn entry_point(shebang: &str, entry: &EntryPoint) -> String {
+pub(crate) fn entry_point(shebang: &str, entry: &EntryPoint) -> String {
     let EntryPoint { module, attribute, .. } = entry;
     let import = attribute.split('.').next().unwrap_or(attribute);
     format!(
@@ -41,7 +41,7 @@ pub(super) fn entry_point(shebang: &str, entry: &EntryPoint) -> String {
 }
 
 /// A file of `.data/scripts` with its `#!python` line replaced, or `None` when it has none.
-pub(super) fn with_shebang(content: &[u8], shebang: &str) -> Option<Vec<u8>> {
+pub(crate) fn with_shebang(content: &[u8], shebang: &str) -> Option<Vec<u8>> {
     if !content.starts_with(PYTHON_PLACEHOLDER) {
         return None;
     }

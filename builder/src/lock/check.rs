@@ -2,10 +2,11 @@
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::interpreter::MarkerVariables;
-use pip_accel_schema::lock_file::RequirementTarget;
+use pip_accel_schema::lock_file::{self, LockItem, RequirementTarget};
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::requirement::excerpt;
 use sha2::{Digest, Sha256};
@@ -14,7 +15,8 @@ use super::error::{LockProblem, ProblemKind, Span};
 use super::location::{Location, describe_file, file_name_of};
 use super::options::SourceUrl;
 use super::read::RawRequirement;
-use super::{LockedRequirement, LockedTarget};
+use super::{EditableTarget, LockedRequirement, LockedTarget};
+use crate::checkout::{GitCommit, GitReference, static_name};
 use crate::python::marker::Marker;
 use crate::python::version::{Specifiers, is_same, satisfies_pin};
 
@@ -51,9 +53,7 @@ fn lock_one(raw: RawRequirement) -> Result<LockedRequirement, ProblemKind> {
     let RawRequirement { requirement, span } = raw;
     let marker = requirement.marker.as_deref().map(Marker::parse).transpose().map_err(ProblemKind::Marker)?;
     let (name, version, target) = match requirement.target {
-        RequirementTarget::Editable { location } => {
-            return Err(ProblemKind::Editable { location: excerpt(&location) });
-        }
+        RequirementTarget::Editable { location } => return editable(&location, &requirement.hashes, span),
         RequirementTarget::Unpinned { name, specifier } => return Err(ProblemKind::Unpinned { name, specifier }),
         RequirementTarget::Pin { name, version } => (Some(name), Some(version.clone()), LockedTarget::Pin(version)),
         RequirementTarget::Direct { name, location } => direct(name, &location, &span)?,
@@ -65,8 +65,12 @@ fn lock_one(raw: RawRequirement) -> Result<LockedRequirement, ProblemKind> {
         extras: requirement.extras,
         marker,
         hashes: requirement.hashes,
+        files: Arc::default(),
         span,
     };
+    if locked.target.is_checkout() {
+        return without_hashes(locked);
+    }
     if !locked.hashes.is_empty() {
         return Ok(locked);
     }
@@ -80,18 +84,75 @@ fn lock_one(raw: RawRequirement) -> Result<LockedRequirement, ProblemKind> {
     })
 }
 
+/// A checkout is known by its commit or by what lies on this machine, never by the hash of a file.
+fn without_hashes(locked: LockedRequirement) -> Result<LockedRequirement, ProblemKind> {
+    match locked.hashes.is_empty() {
+        true => Ok(locked),
+        false => Err(ProblemKind::HashOfCheckout { entry: locked.to_string() }),
+    }
+}
+
+/// What follows `-e` is a requirement of its own: a path or a URL, with extras and a marker.
+fn editable(location: &str, hashes: &[Sha256Digest], span: Span) -> Result<LockedRequirement, ProblemKind> {
+    let unusable = || ProblemKind::Editable { location: excerpt(location) };
+    let folder = span.file.parent().unwrap_or(Path::new(""));
+    // pip takes a bare word that is a directory.
+    let is_word = !location.contains(['/', ':', ' ', ';']) && folder.join(location).is_dir();
+    let text = if is_word { format!("./{location}") } else { location.to_owned() };
+    let mut items = lock_file::parse(&text).map_err(|_| unusable())?;
+    let (Some(LockItem::Requirement(requirement)), true) = (items.pop(), items.is_empty()) else {
+        return Err(unusable());
+    };
+    let RequirementTarget::Direct { name, location: place } = requirement.target else { return Err(unusable()) };
+    let marker = requirement.marker.as_deref().map(Marker::parse).transpose().map_err(ProblemKind::Marker)?;
+    let (name, _, target) = direct(name, &place, &span)?;
+    let target = match target {
+        LockedTarget::Directory(path) => EditableTarget { path, git: None },
+        LockedTarget::Git(commit) => {
+            let folder_name = name.as_ref().ok_or_else(unusable)?;
+            EditableTarget { path: folder.join("src").join(folder_name.as_str()), git: Some(commit) }
+        }
+        _ => return Err(unusable()),
+    };
+    let target = LockedTarget::Editable(target);
+    let hashes = hashes.to_vec();
+    without_hashes(LockedRequirement {
+        name,
+        version: None,
+        target,
+        extras: requirement.extras,
+        marker,
+        hashes,
+        files: Arc::default(),
+        span,
+    })
+}
+
+/// A commit in full; what else a revision may be changes with time.
+pub(super) fn git(location: &str) -> Result<GitCommit, ProblemKind> {
+    let shown = || excerpt(location);
+    match GitReference::parse(location) {
+        Ok(Some(reference)) => reference.commit().ok_or_else(|| ProblemKind::Revision { location: shown() }),
+        Ok(None) => Err(ProblemKind::VersionControl { location: shown() }),
+        Err(source) => Err(ProblemKind::Git { location: shown(), source }),
+    }
+}
+
 type Described = (Option<PackageName>, Option<PackageVersion>, LockedTarget);
 
 fn direct(name: Option<PackageName>, location: &str, span: &Span) -> Result<Described, ProblemKind> {
     let shown = || excerpt(location);
     let folder = span.file.parent().unwrap_or(Path::new(""));
     let (file_name, target) = match Location::parse(location, folder) {
-        Location::VersionControl => return Err(ProblemKind::VersionControl { location: shown() }),
+        Location::VersionControl => return Ok((name, None, LockedTarget::Git(git(location)?))),
         Location::Other => return Err(ProblemKind::Scheme { location: shown() }),
         Location::Url(url) => (file_name_of(&url), LockedTarget::Url(SourceUrl::new(url))),
         Location::Path(path) => {
             if path.is_dir() {
-                return Err(ProblemKind::Folder { location: shown() });
+                if !["pyproject.toml", "setup.py"].iter().any(|file| path.join(file).is_file()) {
+                    return Err(ProblemKind::Folder { location: shown() });
+                }
+                return Ok((name.or_else(|| static_name(&path)), None, LockedTarget::Directory(path)));
             }
             if !path.is_file() {
                 return Err(ProblemKind::NoFile { location: shown(), path });
@@ -230,14 +291,22 @@ fn merge_into(known: &mut LockedRequirement, other: LockedRequirement) -> Result
             other: known.span.clone(),
         });
     }
+    if known.target.is_checkout() {
+        merge_extras(known, other);
+        return Ok(());
+    }
     // As pip does: a file must satisfy both entries, so only what both list can be used.
     known.hashes.retain(|digest| other.hashes.contains(digest));
     if known.hashes.is_empty() {
         known.hashes = other.hashes.clone();
         return Err(ProblemKind::NoCommonHash { entry: other.to_string(), other: known.span.clone() });
     }
+    merge_extras(known, other);
+    Ok(())
+}
+
+fn merge_extras(known: &mut LockedRequirement, other: LockedRequirement) {
     known.extras.extend(other.extras);
     known.extras.sort();
     known.extras.dedup();
-    Ok(())
 }

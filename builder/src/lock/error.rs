@@ -10,6 +10,7 @@ use pip_accel_schema::lock_file::LOCK_FILE_BYTES_MAX;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
 use super::read::{INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX};
+use crate::checkout::ParseGitReferenceError;
 use crate::python::marker::MarkerError;
 
 /// A line of a file.
@@ -17,13 +18,16 @@ use crate::python::marker::MarkerError;
 pub struct Span {
     /// The file, as it was named.
     pub file: Arc<Path>,
-    /// The line, from 1.
+    /// The line, from 1; 0 where the whole file is meant.
     pub line: usize,
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}", self.file.display(), self.line)
+        match self.line {
+            0 => write!(formatter, "{}", self.file.display()),
+            line => write!(formatter, "{}:{line}", self.file.display()),
+        }
     }
 }
 
@@ -67,6 +71,28 @@ pub enum LockError {
         span: Span,
         /// Why.
         reason: IncludeProblem,
+    },
+    /// The file's name promises another format than it has.
+    #[error("{} is named like a {named}, but what it holds is a {found}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The format of its name, by its usual file name.
+        named: &'static str,
+        /// The format of its content.
+        found: &'static str,
+    },
+    /// Extras or groups that the lock does not have.
+    #[error("{} has no {kind} `{name}` ({available})", path.display())]
+    NoSuch {
+        /// The file.
+        path: PathBuf,
+        /// `extra` or `group`.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What there is, as the end of a sentence.
+        available: String,
     },
     /// Entries that are not locked, or contradict each other.
     #[error("{}", describe(problems))]
@@ -118,13 +144,22 @@ pub enum ProblemKind {
     Unhashed { entry: String, has_others: bool },
     #[error("`{entry}` has no hash; if the file is the right one, add `--hash=sha256:{digest}`")]
     LocalUnhashed { entry: String, digest: Sha256Digest },
-    #[error("`-e {location}` is editable and can't be locked; build a wheel of it and name that")]
+    #[error("`-e {location}` names no directory or commit; write `-e ./project` or `-e git+https://…@COMMIT#egg=NAME`")]
     Editable { location: String },
-    #[error("`{location}` is under version control and can't be locked by a hash; name an archive of that revision")]
+    #[error(
+        "`{location}` is a repository of another kind than git; name an archive of that revision, or a git repository \
+         that has it"
+    )]
     VersionControl { location: String },
+    #[error("`{location}` can't be used: {source}")]
+    Git { location: String, source: ParseGitReferenceError },
+    #[error("`{location}` names no full commit (40 hexadecimal digits), so what it means may change")]
+    Revision { location: String },
+    #[error("`{entry}` is no file, so no hash can be compared with it; take the hash away")]
+    HashOfCheckout { entry: String },
     #[error("`{location}` is neither http(s) nor a local file")]
     Scheme { location: String },
-    #[error("`{location}` is a folder and can't be locked; build a wheel or an sdist of it and name that")]
+    #[error("`{location}` is a folder without `pyproject.toml` and `setup.py`, so it is no project")]
     Folder { location: String },
     #[error("there is no file `{location}` (looked for at {})", path.display())]
     NoFile { location: String, path: PathBuf },
@@ -144,6 +179,26 @@ pub enum ProblemKind {
         "`{location}` is a file or URL, and a `#: build` line takes releases only: `NAME==VERSION --hash=sha256:…`"
     )]
     BuildDirect { location: String },
+    #[error("`{name}` is {what}; {remedy}")]
+    Origin { name: PackageName, what: String, remedy: &'static str },
+    #[error("`{name}` has no hash that can be used in {format}; pip-accel needs sha256")]
+    NoUsableHash { name: PackageName, format: &'static str },
+    #[error("the lock is for Python {requires}, this is Python {python}")]
+    RequiresPython { requires: String, python: String },
+    #[error("`{name}` wants Python {requires}, this is Python {python}")]
+    PackageRequiresPython { name: PackageName, requires: String, python: String },
+    #[error("the lock is for other environments: none of its markers holds here ({markers})")]
+    Environments { markers: String },
+    #[error("the file `{file_name}` is not one of `{name}`{}", version.as_ref().map_or_else(String::new, |version| format!(" {version}")))]
+    FileIdentity { name: PackageName, version: Option<PackageVersion>, file_name: String },
+    #[error("`{dependant}` requires `{name}`, which the lock does not have")]
+    Dangling { dependant: String, name: String },
+    #[error("`{name}` has no version")]
+    NoVersion { name: PackageName },
+    #[error("`{name}` is locked in more than {max} versions")]
+    TooManyForks { name: PackageName, max: usize },
+    #[error("`{text}` is no range of versions of Python")]
+    Range { text: String },
     #[error("the build of {name} {version} is locked differently at {other}")]
     BuildContradiction { name: PackageName, version: PackageVersion, other: Span },
 }
@@ -151,7 +206,7 @@ pub enum ProblemKind {
 impl ProblemKind {
     /// Whether making the lock anew with hashes cures it.
     const fn is_cured_by_locking(&self) -> bool {
-        matches!(self, Self::Unpinned { .. } | Self::Unhashed { .. })
+        matches!(self, Self::Unpinned { .. } | Self::Unhashed { .. } | Self::Revision { .. })
     }
 }
 
@@ -165,11 +220,7 @@ fn describe(problems: &[LockProblem]) -> String {
         lines.push(format!("  … and {} more", problems.len() - PROBLEMS_SHOWN_MAX));
     }
     if problems.iter().any(|problem| problem.kind.is_cured_by_locking()) {
-        lines.push(
-            "lock it with `uv pip compile --generate-hashes requirements.in -o requirements.lock` \
-             or `pip-compile --generate-hashes requirements.in -o requirements.lock`"
-                .to_owned(),
-        );
+        lines.push("lock it with `pip-accel lock requirements.in -o requirements.lock`".to_owned());
     }
     lines.join("\n")
 }

@@ -14,7 +14,7 @@ const VERSION_CONTROL: [&str; 5] = ["git", "hg", "svn", "bzr", "ssh"];
 
 /// What a location is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Location {
+pub(crate) enum Location {
     /// `http` or `https`, without the fragment.
     Url(String),
     /// A local path or `file:` URL; relative ones are taken from the folder of the file that names them.
@@ -26,7 +26,7 @@ pub(super) enum Location {
 }
 
 impl Location {
-    pub(super) fn parse(text: &str, folder: &Path) -> Self {
+    pub(crate) fn parse(text: &str, folder: &Path) -> Self {
         if !has_scheme(text) {
             return Self::Path(folder.join(without_fragment(text)));
         }
@@ -55,7 +55,7 @@ impl Location {
 }
 
 /// A path may hold a `#`: only what looks like a fragment is one.
-fn without_fragment(path: &str) -> &str {
+pub(crate) fn without_fragment(path: &str) -> &str {
     match path.rsplit_once('#') {
         Some((before, fragment))
             if ["sha256=", "sha384=", "sha512=", "egg=", "subdirectory="]
@@ -86,7 +86,7 @@ pub(super) fn percent_decoded(text: &str) -> Option<String> {
 }
 
 /// The last part of a URL or path.
-pub(super) fn file_name_of(location: &str) -> String {
+pub(crate) fn file_name_of(location: &str) -> String {
     let path = location.split(['?', '#']).next().unwrap_or(location);
     let name = path.rsplit('/').next().unwrap_or(path);
     percent_decoded(name).unwrap_or_else(|| name.to_owned())
@@ -94,7 +94,7 @@ pub(super) fn file_name_of(location: &str) -> String {
 
 /// Name and version that the file name of a wheel or sdist says; both absent for names such as `main.zip`.
 /// `None` if it is neither a wheel nor an sdist.
-pub(super) fn describe_file(file_name: &str) -> Option<(Option<PackageName>, Option<PackageVersion>)> {
+pub(crate) fn describe_file(file_name: &str) -> Option<(Option<PackageName>, Option<PackageVersion>)> {
     if file_name.ends_with(".whl") {
         let wheel: WheelFileName = file_name.parse().ok()?;
         return Some((Some(wheel.name), Some(wheel.version)));

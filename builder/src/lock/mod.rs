@@ -5,6 +5,7 @@ mod check;
 mod error;
 mod location;
 mod options;
+mod project;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -18,12 +19,17 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::interpreter::MarkerVariables;
 use pip_accel_schema::lock_file::{BuildLock, RequirementTarget};
 use pip_accel_schema::name::{PackageName, PackageVersion};
+use pip_accel_schema::project_lock::LockFormat;
 use pip_accel_schema::requirement::excerpt;
 
 pub use error::{IncludeProblem, LockError, LockProblem, ProblemKind, Span};
+pub(crate) use location::{Location, describe_file, file_name_of, without_fragment};
 pub use options::{AllowedFormats, FindLinks, FormatControl, LockOptions, SourceUrl};
+pub use project::Choice;
 pub use read::{Environment, INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX};
+pub(crate) use read::{decode, expand_variables, read_bytes};
 
+use crate::checkout::GitCommit;
 use crate::python::marker::Marker;
 
 /// What a locked requirement points at.
@@ -35,6 +41,35 @@ pub enum LockedTarget {
     Url(SourceUrl),
     /// A wheel or sdist on this machine.
     LocalFile(PathBuf),
+    /// A commit of a repository.
+    Git(GitCommit),
+    /// A project's directory, whose content the lock does not fix.
+    Directory(PathBuf),
+    /// `-e`: a project that is imported from where it is.
+    Editable(EditableTarget),
+}
+
+/// What `-e` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditableTarget {
+    /// The project's directory; for a commit the place that it is cloned to.
+    pub path: PathBuf,
+    /// The commit that has to be there.
+    pub git: Option<GitCommit>,
+}
+
+impl LockedTarget {
+    /// Whether it is no file, so that no hash can say what it is.
+    #[must_use]
+    pub const fn is_checkout(&self) -> bool {
+        matches!(self, Self::Git(_) | Self::Directory(_) | Self::Editable(_))
+    }
+
+    /// Whether its content is what lies on this machine, whatever the lock says.
+    #[must_use]
+    pub const fn is_unfixed(&self) -> bool {
+        matches!(self, Self::Directory(_) | Self::Editable(_))
+    }
 }
 
 /// One requirement: pinned and hashed.
@@ -50,10 +85,36 @@ pub struct LockedRequirement {
     pub extras: Vec<String>,
     /// When it applies.
     pub marker: Option<Marker>,
-    /// SHA-256 of the files that may be used, sorted, at least one.
+    /// SHA-256 of the files that may be used, sorted, at least one; none for checkouts.
     pub hashes: Vec<Sha256Digest>,
+    /// The files of the release with their places, where the lock says these; else an index does.
+    pub files: Arc<Vec<LockedFile>>,
     /// Where it stands.
     pub span: Span,
+}
+
+/// A wheel or sdist that a lock lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedFile {
+    /// Its file name, which fits the project and version.
+    pub file_name: String,
+    /// Where it lies.
+    pub place: FilePlace,
+    /// Its SHA-256.
+    pub sha256: Sha256Digest,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+    /// When it was uploaded (RFC 3339).
+    pub upload_time: Option<String>,
+}
+
+/// Where a listed file lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilePlace {
+    /// An `http` or `https` URL.
+    Url(SourceUrl),
+    /// A path on this machine.
+    Path(PathBuf),
 }
 
 impl LockedRequirement {
@@ -63,7 +124,9 @@ impl LockedRequirement {
             (Some(name), _) => name.to_string(),
             (None, LockedTarget::Pin(version)) => version.to_string(),
             (None, LockedTarget::Url(url)) => url.to_string(),
-            (None, LockedTarget::LocalFile(path)) => path.display().to_string(),
+            (None, LockedTarget::LocalFile(path) | LockedTarget::Directory(path)) => path.display().to_string(),
+            (None, LockedTarget::Git(commit)) => commit.identity(),
+            (None, LockedTarget::Editable(editable)) => editable.path.display().to_string(),
         }
     }
 
@@ -76,6 +139,13 @@ impl LockedRequirement {
             LockedTarget::Url(url) => encoder.text("url").text(&location::file_name_of(url.expose())),
             LockedTarget::LocalFile(path) => {
                 encoder.text("file").bytes(path.file_name().unwrap_or_default().as_encoded_bytes())
+            }
+            LockedTarget::Git(commit) => encoder.text("git").text(&commit.identity()),
+            // What is there is looked at later, and part of the request.
+            LockedTarget::Directory(path) => encoder.text("directory").bytes(path.as_os_str().as_encoded_bytes()),
+            LockedTarget::Editable(editable) => {
+                encoder.text("editable").bytes(editable.path.as_os_str().as_encoded_bytes());
+                encoder.optional_text(editable.git.as_ref().map(GitCommit::identity).as_deref())
             }
         };
         encoder.texts(self.extras.iter());
@@ -95,7 +165,15 @@ impl fmt::Display for LockedRequirement {
             (None, LockedTarget::Pin(version)) => write!(formatter, "=={version}"),
             (Some(name), LockedTarget::Url(url)) => write!(formatter, "{name} @ {url}"),
             (None, LockedTarget::Url(url)) => write!(formatter, "{url}"),
-            (_, LockedTarget::LocalFile(path)) => write!(formatter, "{}", path.display()),
+            (Some(name), LockedTarget::Git(commit)) => write!(formatter, "{name} @ {commit}"),
+            (None, LockedTarget::Git(commit)) => write!(formatter, "{commit}"),
+            (_, LockedTarget::LocalFile(path) | LockedTarget::Directory(path)) => {
+                write!(formatter, "{}", path.display())
+            }
+            (_, LockedTarget::Editable(editable)) => match &editable.git {
+                Some(commit) => write!(formatter, "-e {commit}"),
+                None => write!(formatter, "-e {}", editable.path.display()),
+            },
         }
     }
 }
@@ -147,17 +225,48 @@ pub struct LoadedLock {
     /// Over all that decides what an environment holds: requirements, formats, builds. Not over the order, the place of
     /// the files, indexes or credentials.
     pub digest: ValueDigest,
-    /// As [`content_digest`], where that decides all: the lock includes no other file and names no variable.
+    /// As [`content_digest`], where that decides all: the lock includes no other file and names no variable, and no
+    /// directory or editable, whose content it does not fix.
     pub content: Option<ValueDigest>,
+    /// Sentences about what was passed over.
+    pub warnings: Vec<String>,
+    /// What was asked for besides the usual, for the name of a root: ` with extra a`; empty for the usual.
+    pub choice: String,
     constraints: Vec<check::Constraint>,
+    project: Option<Box<project::Project>>,
 }
 
-/// Reads a lock, with variables such as `${TOKEN}` from `environment`.
+/// Reads a lock of any format, with variables such as `${TOKEN}` from `environment`, and what it holds for `choice`.
 ///
 /// # Errors
-/// A file can't be read, or has entries that are not locked: these are all reported at once.
-pub fn load(path: &Path, environment: &Environment<'_>) -> Result<LoadedLock, LockError> {
-    let raw = read::read_lock(path, environment)?;
+/// A file can't be read, or has entries that are not locked: these are all reported at once. What is wrong with a package
+/// that may not apply is said by [`LoadedLock::select`].
+pub fn load(path: &Path, choice: &Choice, environment: &Environment<'_>) -> Result<LoadedLock, LockError> {
+    let bytes = read::read_bytes(path)?;
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let format = match std::str::from_utf8(&bytes) {
+        Ok(text) => LockFormat::of(&file_name, text),
+        Err(_) if is_utf16 => Ok(LockFormat::Requirements),
+        Err(_) => Ok(LockFormat::of_name(&file_name).unwrap_or(LockFormat::Requirements)),
+    };
+    let format = format.map_err(|found| LockError::Format {
+        path: path.to_owned(),
+        named: LockFormat::of_name(&file_name).unwrap_or(found).usual_name(),
+        found: found.usual_name(),
+    })?;
+    if format == LockFormat::Requirements {
+        choice.refuse_any(path)?;
+        return load_requirements(path, bytes, environment);
+    }
+    project::load((path, bytes), format, choice, environment)
+}
+
+fn load_requirements(path: &Path, bytes: Vec<u8>, environment: &Environment<'_>) -> Result<LoadedLock, LockError> {
+    checked(read::read_lock(path, bytes, environment)?)
+}
+
+fn checked(raw: read::RawLock) -> Result<LoadedLock, LockError> {
     let mut problems = Vec::new();
     let requirements = check::lock_all(raw.requirements, &mut problems);
     let requirements = check::merge(requirements, true, &mut problems);
@@ -173,7 +282,7 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<LoadedLock, Lo
     }
     let digest = digest(&requirements, &raw.options, &build_locks);
     let content = match raw.contents.as_slice() {
-        [only] if !raw.names_variables => Some(*only),
+        [only] if !raw.names_variables && !requirements.iter().any(|locked| locked.target.is_unfixed()) => Some(*only),
         _ => None,
     };
     Ok(LoadedLock {
@@ -184,16 +293,28 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<LoadedLock, Lo
         files: raw.files,
         digest,
         content,
+        warnings: Vec::new(),
+        choice: String::new(),
         constraints,
+        project: None,
     })
 }
 
-/// The digest of the bytes of the lock at `path`, whatever they mean.
+/// Reads `text` as if it were the lock at `path`, without variables.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_text(path: &Path, text: &str) -> Result<LoadedLock, LockError> {
+    checked(read::read_text(path, text)?)
+}
+
+/// The digest of the bytes of the lock at `path` and of the `pyproject.toml` that is read with it, whatever they mean.
 ///
 /// # Errors
 /// The file can't be read or is longer than any lock.
 pub fn content_digest(path: &Path) -> Result<ValueDigest, LockError> {
-    Ok(read::content_digest(&read::read_bytes(path)?))
+    let content = read::content_digest(&read::read_bytes(path)?);
+    Ok(project::with_sibling(content, path)?.unwrap_or(content))
 }
 
 impl LoadedLock {
@@ -206,7 +327,10 @@ impl LoadedLock {
             requirement.marker.as_ref().is_none_or(|marker| marker.eval(variables, &[]))
         };
         let mut problems = Vec::new();
-        let selected = self.requirements.iter().filter(applies).cloned().collect();
+        let selected = match &self.project {
+            Some(project) => project.select(variables, &mut problems),
+            None => self.requirements.iter().filter(applies).cloned().collect(),
+        };
         let selected = check::merge(selected, false, &mut problems);
         check::check_constraints(&selected, &self.constraints, Some(variables), &mut problems);
         if problems.is_empty() { Ok(selected) } else { Err(LockError::Refused { problems }) }
@@ -221,7 +345,8 @@ impl LoadedLock {
     }
 }
 
-fn lock_builds(builds: Vec<(BuildLock, Span)>, problems: &mut Vec<LockProblem>) -> Vec<LockedBuild> {
+/// Locked builds of the blocks of one lock, each once.
+pub(crate) fn lock_builds(builds: Vec<(BuildLock, Span)>, problems: &mut Vec<LockProblem>) -> Vec<LockedBuild> {
     let mut locked: Vec<LockedBuild> = Vec::with_capacity(builds.len());
     for (build, span) in builds {
         let file = Arc::clone(&span.file);

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use pip_accel_schema::lock_file::FormatSelection;
+use pip_accel_schema::lock_file::{FormatSelection, LockOption};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::requirement::without_credentials;
+
+use super::location::Location;
 
 /// A URL that may hold credentials: printed and logged without them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,6 +145,40 @@ pub struct LockOptions {
     pub formats: FormatControl,
     /// Each `--trusted-host`: `host` or `host:port`.
     pub trusted_hosts: Vec<String>,
+}
+
+impl LockOptions {
+    /// Takes an option of a file in `folder`; `expand` replaces variables.
+    pub(crate) fn add(&mut self, option: LockOption, folder: &Path, expand: &mut dyn FnMut(&str) -> String) {
+        match option {
+            LockOption::IndexUrl(url) => {
+                let url = SourceUrl::new(expand(&url));
+                self.index_url = (!self.no_index).then_some(url);
+            }
+            LockOption::ExtraIndexUrl(url) => {
+                let url = SourceUrl::new(expand(&url));
+                if !self.no_index {
+                    self.extra_index_urls.push(url);
+                }
+            }
+            LockOption::NoIndex => {
+                self.no_index = true;
+                self.index_url = None;
+                self.extra_index_urls.clear();
+            }
+            LockOption::FindLinks(links) => {
+                let links = expand(&links);
+                self.find_links.push(match Location::parse(&links, folder) {
+                    Location::Path(path) => FindLinks::Path(path),
+                    _ => FindLinks::Url(SourceUrl::new(links)),
+                });
+            }
+            LockOption::TrustedHost(host) => self.trusted_hosts.push(expand(&host)),
+            LockOption::NoBinary(selection) => self.formats.apply_no_binary(&selection),
+            LockOption::OnlyBinary(selection) => self.formats.apply_only_binary(&selection),
+            LockOption::Include(_) | LockOption::Constraint(_) | LockOption::Ignored(_) => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use pip_accel_schema::requirement::excerpt;
 
 use super::error::{IncludeProblem, LockError, Span};
 use super::location::Location;
-use super::options::{FindLinks, LockOptions, SourceUrl};
+use super::options::LockOptions;
 
 /// Deepest nesting of `-r` and `-c`; pip has no limit but real ones have three levels.
 pub const INCLUDE_DEPTH_MAX: usize = 20;
@@ -48,9 +48,18 @@ pub(super) struct RawLock {
 }
 
 /// Reads a lock with all that it includes.
-pub(super) fn read_lock(path: &Path, environment: &Environment<'_>) -> Result<RawLock, LockError> {
-    let mut reader = Reader { environment, lock: RawLock::default(), open: Vec::new() };
+pub(super) fn read_lock(path: &Path, bytes: Vec<u8>, environment: &Environment<'_>) -> Result<RawLock, LockError> {
+    let mut reader = Reader { environment, lock: RawLock::default(), open: Vec::new(), first: Some(bytes) };
     reader.read_file(path, false, None)?;
+    Ok(reader.lock)
+}
+
+/// Reads `text` as the lock at `path`, without variables.
+pub(super) fn read_text(path: &Path, text: &str) -> Result<RawLock, LockError> {
+    let mut reader =
+        Reader { environment: &|_| None, lock: RawLock::default(), open: vec![path.to_owned()], first: None };
+    reader.lock.contents.push(content_digest(text.as_bytes()));
+    reader.read_items(path, text, false)?;
     Ok(reader.lock)
 }
 
@@ -59,11 +68,13 @@ struct Reader<'a> {
     lock: RawLock,
     /// The files that are being read, the outermost first, links resolved.
     open: Vec<PathBuf>,
+    /// The bytes of the lock itself, until they are read: a pipe can be read only once.
+    first: Option<Vec<u8>>,
 }
 
 impl Reader<'_> {
     fn read_file(&mut self, path: &Path, as_constraints: bool, from: Option<&Span>) -> Result<(), LockError> {
-        let text = read_bytes(path).and_then(|bytes| {
+        let text = self.first.take().map_or_else(|| read_bytes(path), Ok).and_then(|bytes| {
             self.lock.contents.push(content_digest(&bytes));
             decode(path, bytes)
         });
@@ -88,16 +99,21 @@ impl Reader<'_> {
         // More than are expanded, never less.
         self.lock.names_variables |= text.contains("${");
         self.open.push(canonical);
+        self.read_items(path, &text, as_constraints)?;
+        self.open.pop();
+        Ok(())
+    }
+
+    fn read_items(&mut self, path: &Path, text: &str, as_constraints: bool) -> Result<(), LockError> {
         self.lock.files.push(path.to_owned());
         let file: Arc<Path> = Arc::from(path);
-        let items = parse(&text).map_err(|error| {
+        let items = parse(text).map_err(|error| {
             let span = Span { file: Arc::clone(&file), line: error.line };
             LockError::Syntax { span, reason: error.reason }
         })?;
         for item in items {
             self.add_item(item, &file, as_constraints)?;
         }
-        self.open.pop();
         Ok(())
     }
 
@@ -106,7 +122,9 @@ impl Reader<'_> {
         match item {
             LockItem::Requirement(mut requirement) => {
                 let span = span(requirement.line);
-                if let RequirementTarget::Direct { location, .. } = &mut requirement.target {
+                if let RequirementTarget::Direct { location, .. } | RequirementTarget::Editable { location } =
+                    &mut requirement.target
+                {
                     *location = self.expand(location);
                 }
                 let list = if as_constraints { &mut self.lock.constraints } else { &mut self.lock.requirements };
@@ -122,7 +140,15 @@ impl Reader<'_> {
             LockItem::Option(line, LockOption::Constraint(name)) => {
                 self.include(&self.expand_later(&name), &span(line), true)?;
             }
-            LockItem::Option(_, option) => self.add_option(option, file),
+            LockItem::Option(_, option) => {
+                let folder = file.parent().unwrap_or(Path::new(""));
+                let Self { lock: RawLock { options, unset_variables, .. }, environment, .. } = self;
+                options.add(option, folder, &mut |text| {
+                    expand_variables(text, *environment, &mut |name| {
+                        unset_variables.insert(name.to_owned());
+                    })
+                });
+            }
         }
         Ok(())
     }
@@ -135,41 +161,6 @@ impl Reader<'_> {
             _ => return Err(remote()),
         };
         self.read_file(&path, as_constraints, Some(span))
-    }
-
-    fn add_option(&mut self, option: LockOption, file: &Path) {
-        let folder = file.parent().unwrap_or(Path::new(""));
-        match option {
-            LockOption::IndexUrl(url) => {
-                let url = SourceUrl::new(self.expand(&url));
-                self.lock.options.index_url = (!self.lock.options.no_index).then_some(url);
-            }
-            LockOption::ExtraIndexUrl(url) => {
-                let url = SourceUrl::new(self.expand(&url));
-                if !self.lock.options.no_index {
-                    self.lock.options.extra_index_urls.push(url);
-                }
-            }
-            LockOption::NoIndex => {
-                self.lock.options.no_index = true;
-                self.lock.options.index_url = None;
-                self.lock.options.extra_index_urls.clear();
-            }
-            LockOption::FindLinks(links) => {
-                let links = self.expand(&links);
-                self.lock.options.find_links.push(match Location::parse(&links, folder) {
-                    Location::Path(path) => FindLinks::Path(path),
-                    _ => FindLinks::Url(SourceUrl::new(links)),
-                });
-            }
-            LockOption::TrustedHost(host) => {
-                let host = self.expand(&host);
-                self.lock.options.trusted_hosts.push(host);
-            }
-            LockOption::NoBinary(selection) => self.lock.options.formats.apply_no_binary(&selection),
-            LockOption::OnlyBinary(selection) => self.lock.options.formats.apply_only_binary(&selection),
-            LockOption::Include(_) | LockOption::Constraint(_) | LockOption::Ignored(_) => {}
-        }
     }
 
     fn expand(&mut self, text: &str) -> String {
@@ -185,7 +176,7 @@ impl Reader<'_> {
 }
 
 /// Replaces `${NAME}` as pip does: only names of `A-Z`, `0-9` and `_`; unset or empty ones stay as they are.
-fn expand_variables(text: &str, environment: &Environment<'_>, on_unset: &mut dyn FnMut(&str)) -> String {
+pub(crate) fn expand_variables(text: &str, environment: &Environment<'_>, on_unset: &mut dyn FnMut(&str)) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -219,7 +210,7 @@ pub(super) fn content_digest(bytes: &[u8]) -> ValueDigest {
     ValueDigest::from_bytes(encoder.finish())
 }
 
-pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
     let read_error = |source| LockError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(read_error)?;
@@ -230,7 +221,7 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
     Ok(bytes)
 }
 
-fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, LockError> {
+pub(crate) fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, LockError> {
     let encoding = |line| LockError::Encoding { path: path.to_owned(), line };
     let order: Option<fn([u8; 2]) -> u16> = match bytes.as_slice() {
         [0xff, 0xfe, ..] => Some(u16::from_le_bytes),

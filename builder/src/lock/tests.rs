@@ -27,7 +27,7 @@ impl Files {
 
     fn load(&self) -> Result<LoadedLock, LockError> {
         let environment = |name: &str| (name == "TOKEN").then(|| "s3cret".to_owned());
-        load(&self.0.path().join("r.lock"), &environment)
+        load(&self.0.path().join("r.lock"), &Choice::default(), &environment)
     }
 
     /// The message with the folder's name left out.
@@ -78,16 +78,15 @@ fn everything_that_is_not_locked_is_refused_at_once() {
         "  r.lock:3: `bare` is not pinned to one version",
         "  r.lock:4: `pinned==1` has no hash",
         "  r.lock:5: `other==1` has no hash that can be used; pip-accel needs sha256",
-        "  r.lock:6: `-e ./src` is editable and can't be locked; build a wheel of it and name that",
-        "  r.lock:7: `git+https://****@h/r.git@main` is under version control and can't be locked by a hash; \
-         name an archive of that revision",
+        "  r.lock:6: there is no file `./src` (looked for at ./src)",
+        "  r.lock:7: `git+https://****@h/r.git@main` names no full commit (40 hexadecimal digits), \
+         so what it means may change",
         "  r.lock:8: `u @ https://****@h/u-1.zip` has no hash",
         "  r.lock:9: there is no file `./none.whl` (looked for at ./none.whl)",
         "  r.lock:10: `ftp://h/x.whl` is neither http(s) nor a local file",
         "  r.lock:11: `nonsense` is not an environment marker: there is no variable `nonsense`",
         "  r.lock:12: `https://h/what.exe` is not the file name of a wheel or an sdist",
-        "lock it with `uv pip compile --generate-hashes requirements.in -o requirements.lock` \
-         or `pip-compile --generate-hashes requirements.in -o requirements.lock`",
+        "lock it with `pip-accel lock requirements.in -o requirements.lock`",
     ];
     assert_eq!(message.lines().collect::<Vec<_>>(), expected);
 }
@@ -118,7 +117,7 @@ fn local_files_need_a_hash_and_are_told_theirs() {
         assert_eq!(requirement.version.as_ref().map(PackageVersion::as_str), Some("1.0"), "{line}");
     }
     let files = Files::new(&[("r.lock", "./dir\n"), (name, "")]);
-    assert!(files.refusal().contains("is a folder"));
+    assert!(files.refusal().contains("is a folder without"));
 }
 
 #[test]
@@ -299,7 +298,7 @@ fn encodings() {
     assert_eq!(load_bytes(b"# x\n# \xe9\n"), Err("r.lock:2 is not UTF-8; save the lock as UTF-8".to_owned()));
     assert!(load_bytes(b"a==1\0").expect_err("NUL").contains("r.lock:1: the control character U+0000"));
     assert!(load_bytes(&[0xff, 0xfe, 0x00, 0xd8]).is_err());
-    let missing = load(Path::new("/does/not/exist"), &|_| None);
+    let missing = load(Path::new("/does/not/exist"), &Choice::default(), &|_| None);
     assert!(matches!(missing, Err(LockError::Read { .. })));
-    assert!(matches!(load(Path::new("/"), &|_| None), Err(LockError::Read { .. })));
+    assert!(matches!(load(Path::new("/"), &Choice::default(), &|_| None), Err(LockError::Read { .. })));
 }

@@ -163,8 +163,16 @@ impl Marker {
     #[must_use]
     pub fn eval(&self, variables: &MarkerVariables, extras: &[String]) -> bool {
         let extras: Vec<String> = extras.iter().map(|extra| normalised(extra)).collect();
-        let with = |extra| self.expression.holds(&Context { variables, extra, extras: &extras });
+        let with =
+            |extra| self.expression.holds(&Context { variables, extra: Some(extra), extras: &extras, groups: &[] });
         if extras.is_empty() { with("") } else { extras.iter().any(|extra| with(extra)) }
+    }
+
+    /// Whether the marker holds for what a lock is asked for: `extra == 'a'` says that `a` is one of the extras, and
+    /// `dependency_groups` are the groups. Both are in their normal form.
+    #[must_use]
+    pub fn holds_with(&self, variables: &MarkerVariables, (extras, groups): (&[String], &[String])) -> bool {
+        self.expression.holds(&Context { variables, extra: None, extras, groups })
     }
 
     /// The marker as written.
@@ -317,8 +325,10 @@ fn comparison(left: Operand, operator: Operator, right: Operand) -> Result<Expre
 
 struct Context<'a> {
     variables: &'a MarkerVariables,
-    extra: &'a str,
+    /// The one extra that is looked at; `None`: `extra` stands for all of `extras`.
+    extra: Option<&'a str>,
     extras: &'a [String],
+    groups: &'a [String],
 }
 
 impl Context<'_> {
@@ -337,17 +347,35 @@ impl Context<'_> {
                 Variable::PythonFullVersion => &self.variables.python_full_version,
                 Variable::ImplementationName => &self.variables.implementation_name,
                 Variable::ImplementationVersion => &self.variables.implementation_version,
-                Variable::Extra => self.extra,
+                Variable::Extra => self.extra.unwrap_or_default(),
                 Variable::Extras | Variable::DependencyGroups => "",
             },
+        }
+    }
+
+    /// `extra == 'a'` where `extra` stands for all extras.
+    fn compare_extras(&self, left: &Operand, operator: Operator, right: &Operand) -> Option<bool> {
+        let wanted = match (left, right) {
+            (Operand::Variable(Variable::Extra), Operand::Literal(wanted))
+            | (Operand::Literal(wanted), Operand::Variable(Variable::Extra)) => wanted,
+            _ => return None,
+        };
+        let is_wanted = self.extra.is_none().then(|| self.extras.iter().any(|extra| extra == wanted))?;
+        match operator {
+            Operator::Equal | Operator::Identical | Operator::In => Some(is_wanted),
+            Operator::NotEqual | Operator::NotIn => Some(!is_wanted),
+            _ => None,
         }
     }
 
     fn compare(&self, left: &Operand, operator: Operator, right: &Operand) -> bool {
         if let Operand::Variable(list @ (Variable::Extras | Variable::DependencyGroups)) = right {
             let wanted = self.value(left);
-            let listed = *list == Variable::Extras && self.extras.iter().any(|extra| extra == wanted);
-            return listed == (operator == Operator::In);
+            let listed = if *list == Variable::Extras { self.extras } else { self.groups };
+            return listed.iter().any(|name| name == wanted) == (operator == Operator::In);
+        }
+        if let Some(result) = self.compare_extras(left, operator, right) {
+            return result;
         }
         let speaks_of_versions =
             [left, right].iter().any(|operand| matches!(operand, Operand::Variable(variable) if variable.is_version()));

@@ -158,27 +158,65 @@ impl PipSettings {
     /// # Errors
     /// A file that exists can't be read, or a value means nothing.
     pub fn read(files: &PipConfigFiles, environment: &Environment<'_>) -> Result<Self, PipSettingsError> {
-        let mut in_files: BTreeMap<(usize, &'static str), Setting> = BTreeMap::new();
-        for path in &files.files {
-            read_file(path, &mut in_files)?;
-        }
-        // Ordered by section first: `[install]` beats `[global]` whatever file it stands in, variables beat both.
-        let mut settings: BTreeMap<&'static str, Setting> = BTreeMap::new();
-        for ((_, key), setting) in in_files {
-            settings.insert(key, setting);
-        }
-        for key in KEYS {
-            let name = format!("PIP_{}", key.to_uppercase().replace('-', "_"));
-            if let Some(text) = environment(&name).filter(|text| !text.is_empty()) {
-                settings.insert(key, Setting { text, place: name });
-            }
-        }
+        let settings = collect(files, environment, &KEYS)?;
         let home = environment("HOME").map(PathBuf::from);
         Lookup { settings, home }.settings()
     }
 }
 
-fn read_file(path: &Path, settings: &mut BTreeMap<(usize, &'static str), Setting>) -> Result<(), PipSettingsError> {
+/// One option of pip that its configuration sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipOptionValue {
+    /// Its long name without dashes.
+    pub key: &'static str,
+    /// Its value as written.
+    pub text: String,
+    /// The file or variable that sets it.
+    pub place: String,
+}
+
+/// What pip's configuration says for these options of `pip install`, each by its long name without dashes.
+///
+/// # Errors
+/// A file that exists can't be read.
+pub fn pip_option_values(
+    files: &PipConfigFiles,
+    environment: &Environment<'_>,
+    keys: &[&'static str],
+) -> Result<Vec<PipOptionValue>, PipSettingsError> {
+    let settings = collect(files, environment, keys)?;
+    Ok(settings.into_iter().map(|(key, Setting { text, place })| PipOptionValue { key, text, place }).collect())
+}
+
+/// The settings of `keys` in pip's order of precedence.
+fn collect(
+    files: &PipConfigFiles,
+    environment: &Environment<'_>,
+    keys: &[&'static str],
+) -> Result<BTreeMap<&'static str, Setting>, PipSettingsError> {
+    let mut in_files: BTreeMap<(usize, &'static str), Setting> = BTreeMap::new();
+    for path in &files.files {
+        read_file(path, keys, &mut in_files)?;
+    }
+    // Ordered by section first: `[install]` beats `[global]` whatever file it stands in, variables beat both.
+    let mut settings: BTreeMap<&'static str, Setting> = BTreeMap::new();
+    for ((_, key), setting) in in_files {
+        settings.insert(key, setting);
+    }
+    for key in keys {
+        let name = format!("PIP_{}", key.to_uppercase().replace('-', "_"));
+        if let Some(text) = environment(&name).filter(|text| !text.is_empty()) {
+            settings.insert(key, Setting { text, place: name });
+        }
+    }
+    Ok(settings)
+}
+
+fn read_file(
+    path: &Path,
+    keys: &[&'static str],
+    settings: &mut BTreeMap<(usize, &'static str), Setting>,
+) -> Result<(), PipSettingsError> {
     let error = |source| PipSettingsError::Read { path: path.to_owned(), source };
     let mut text = String::new();
     match File::open(path) {
@@ -195,7 +233,7 @@ fn read_file(path: &Path, settings: &mut BTreeMap<(usize, &'static str), Setting
         for (key, value) in sections.get(*section).into_iter().flatten() {
             let normal = key.replace('_', "-");
             let normal = normal.strip_prefix("--").unwrap_or(&normal);
-            if let Some(key) = KEYS.iter().find(|known| **known == normal) {
+            if let Some(key) = keys.iter().find(|known| **known == normal) {
                 let setting = Setting { text: value.clone(), place: path.display().to_string() };
                 if setting.text.is_empty() {
                     settings.remove(&(rank, *key));

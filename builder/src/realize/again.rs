@@ -20,7 +20,7 @@ use super::link::environment_root;
 use super::profile::Phases;
 use super::{RealizeReport, RealizeRequest};
 use crate::environment::{FileCounts, Watched};
-use crate::lock::FormatControl;
+use crate::lock::{Choice, FormatControl};
 use crate::python::interpreter::PythonInstallation;
 use crate::session::SandboxChoice;
 
@@ -41,6 +41,8 @@ pub struct Question<'a> {
     pub no_binary: &'a [String],
     /// `--only-binary`, as typed.
     pub only_binary: &'a [String],
+    /// Extras and groups.
+    pub choice: &'a Choice,
     /// Isolation of builds.
     pub sandbox: SandboxChoice,
 }
@@ -49,14 +51,14 @@ impl Question<'_> {
     /// The question with a lock of this content ([`crate::lock::content_digest`]), to be put into the request.
     #[must_use]
     pub fn digest(&self, lock: &ValueDigest, store: &Store, request: &RealizeRequest) -> ValueDigest {
-        let mut encoder = Encoder::for_domain("pip-accel/realize-question/1");
+        let mut encoder = Encoder::for_domain("pip-accel/realize-question/2");
         encoder.bytes(lock.as_bytes()).bytes(self.python.interpreter.identity().as_bytes());
         encoder.text(&self.python.executable.to_string_lossy()).text(request.link_mode.as_str());
         for texts in self.pip_formats.texts() {
             encoder.texts(texts.iter());
         }
         encoder.texts(self.no_binary.iter()).texts(self.only_binary.iter());
-        encoder.text(crate::build::policy_of(self.sandbox));
+        encoder.texts(self.choice.texts().iter()).text(crate::build::policy_of(self.sandbox));
         encoder.text(&store.root().to_string_lossy()).text(&request.destination.to_string_lossy());
         encoder.number(request.links.len() as u64);
         for (name, link) in &request.links {

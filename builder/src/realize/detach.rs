@@ -150,6 +150,7 @@ fn make_anew(
     let generations = environment::read_generations(&request.destination).ok();
     let generations = generations.filter(|list| !list.kept.is_empty() || list.current > 1);
     let farm = store.link_farm();
+    let nothing_replaced = BTreeSet::new();
     let realized = environment::realize_environment(&EnvironmentRequest {
         destination: &request.destination,
         python: &python,
@@ -159,6 +160,7 @@ fn make_anew(
         request_digest: manifest.request,
         store_root: store.root(),
         keep_foreign: true,
+        take_over: manifest.taken_over.then_some(&nothing_replaced),
         generations: generations.as_ref(),
         replace: Replace::Ours,
         scripts_prefix: None,

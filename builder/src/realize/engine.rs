@@ -19,10 +19,10 @@ use super::permits::Permits;
 use super::pin::{ChosenKind, Pin, PinKey, Selection};
 use super::profile::{Activity, Work};
 use super::publisher::Publisher;
+pub use super::purpose::Purpose;
 use super::room::Room;
 use super::schedule::{Place, Places};
 use super::unfinished::{Unfinished, source_name};
-use crate::build::{LockedBuildRequirement, build_lock_of};
 use crate::cancel::CancelToken;
 use crate::event::Event;
 use crate::index::{IndexClient, PublishedFile, sha256_of_file};
@@ -73,21 +73,12 @@ pub struct Engine {
     cells: Mutex<HashMap<(PinKey, bool), Cell>>,
     pub(super) lacking: Lacking,
     build_locks: Vec<LockedBuild>,
-    purpose: Purpose,
+    pub(crate) purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
     pub(crate) room: Room,
     pub(crate) unfinished: Unfinished,
     /// What the run's time goes to.
     pub(crate) work: Work,
-}
-
-/// Whether sdists are built or only made ready to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Trees of everything.
-    Build,
-    /// Trees of wheels; of sdists the source and the trees of their build requirements.
-    Fetch,
 }
 
 impl std::fmt::Debug for Engine {
@@ -164,12 +155,6 @@ impl Engine {
 
     pub(crate) fn build_locks(&self) -> &[LockedBuild] {
         &self.build_locks
-    }
-
-    /// The build requirements that the lock fixes for a package.
-    pub(crate) fn build_lock(&self, pin: &Pin) -> Option<Vec<LockedBuildRequirement>> {
-        let markers = &self.session.python.interpreter.markers;
-        build_lock_of(&self.build_locks, (&pin.name, pin.version.as_ref()?), markers)
     }
 
     /// Records that `parent` waits for `child`, which is wanted for `pin`, unless all would wait for each other.
@@ -413,6 +398,9 @@ impl Engine {
         selection: &Selection,
         published: Option<PublishedFile>,
     ) -> Result<NewObject, ObtainError> {
+        if let Some(checkout) = &pin.checkout {
+            return self.pack_checkout(pin, checkout, selection).await;
+        }
         let file = match published {
             Some(file) => file,
             None => self.published_file(pin, selection).await?,

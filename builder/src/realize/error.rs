@@ -9,6 +9,7 @@ use pip_accel_store::StoreError;
 
 use super::engine::Engine;
 use crate::build::BuildFailure;
+use crate::checkout::CheckoutError;
 use crate::environment::EnvironmentError;
 use crate::index::{ChoiceError, DownloadError, IndexError};
 use crate::lock::LockError;
@@ -96,6 +97,14 @@ pub enum ObtainError {
         file_name: String,
         /// Why.
         source: Arc<WheelError>,
+    },
+    /// A commit or directory can't be had.
+    #[error("`{pin}` can't be had")]
+    Checkout {
+        /// The package.
+        pin: String,
+        /// Why.
+        source: Arc<CheckoutError>,
     },
     /// A wheel says that it is another package.
     #[error("the wheel `{file_name}` says that it is `{found}`, not `{pin}`")]
@@ -273,6 +282,14 @@ pub enum RealizeError {
         place: String,
         /// What is wrong, as the end of a sentence.
         reason: &'static str,
+    },
+    /// A directory or repository that the lock names can't be looked at.
+    #[error("`{place}` can't be had")]
+    Checkout {
+        /// The requirement, without credentials.
+        place: String,
+        /// Why.
+        source: Arc<CheckoutError>,
     },
     /// The asynchronous runtime could not start.
     #[error("cannot start worker threads")]

@@ -8,6 +8,7 @@ use pip_accel_store::{NewRoot, RootKind};
 use super::engine::{Engine, How, Purpose};
 use super::error::RealizeError;
 use super::{Plan, obtain_all};
+use crate::checkout::clone_editables;
 use crate::lock::LoadedLock;
 use crate::session::Session;
 
@@ -27,6 +28,8 @@ pub struct FetchReport {
 /// # Errors
 /// See [`RealizeError`].
 pub fn fetch(session: &Arc<Session>, lock: &LoadedLock, lock_path: &Path) -> Result<FetchReport, RealizeError> {
+    let selected = lock.select(&session.python.interpreter.markers).map_err(RealizeError::Lock)?;
+    clone_editables(session, &selected)?;
     let plan = Plan::make(session, lock)?;
     let engine = Engine::new(session, lock.build_locks.clone(), Purpose::Fetch);
     let obtained = obtain_all(&engine, &plan)?;
@@ -34,7 +37,8 @@ pub fn fetch(session: &Arc<Session>, lock: &LoadedLock, lock_path: &Path) -> Res
     ids.sort();
     ids.dedup();
     // One root a lock and interpreter: fetching for a second interpreter must not drop the first one's trees.
-    let name = format!("{} for {}", lock_path.display(), session.python.interpreter.label());
+    let label = session.python.interpreter.label();
+    let name = format!("{} for {label}{}", lock_path.display(), lock.choice);
     session.store.put_root(NewRoot { kind: RootKind::Lock, name, location: lock_path.to_owned() }, &ids)?;
     let count = |how| obtained.iter().filter(|tree| tree.how == how).count();
     Ok(FetchReport { packages: obtained.len(), from_store: count(How::Store), fetched: count(How::Fetched) })

@@ -15,7 +15,7 @@ use pip_accel_store::{Root, RootChange, RootKind, Store, StoreError, checkpoint}
 use super::engine::{How, Obtained};
 use super::error::RealizeError;
 use super::interrupt::Interrupts;
-use super::link::{Linker, link};
+use super::link::{Linker, Part, link};
 use super::turn::Waiter;
 use super::{RealizeReport, RealizeRequest};
 use crate::cancel::CancelToken;
@@ -28,7 +28,7 @@ pub const GENERATIONS_KEPT: usize = 5;
 
 /// What takes the place of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A new generation.
     Forward,
     /// A generation that is kept.
@@ -221,9 +221,9 @@ pub fn rollback(
     let _interrupts = Interrupts::start(&cancel).map_err(RealizeError::Runtime)?;
     let waiter = Waiter { store, cancel: &cancel, destination, report };
     let _turns = (waiter.take_turn()?, waiter.take_place()?);
-    if environment::read_manifest(destination)?.is_none() {
+    let Some(manifest) = environment::read_manifest(destination)? else {
         return Err(RollbackError::NoEnvironment(destination.clone()));
-    }
+    };
     let generations = read_generations(destination)?;
     let generation = wanted(destination, &generations, request.to)?;
     let lease = store.lease()?;
@@ -236,14 +236,19 @@ pub fn rollback(
         return Err(RollbackError::NotInStore { number: generation.number, packages });
     }
     let trees = found.into_iter().flatten().map(|object| Obtained { object, how: How::Store });
-    let urls = generation.packages.iter().map(|package| package.direct_url.clone());
-    let obtained: Vec<(Obtained, Option<String>)> = trees.zip(urls).collect();
+    let part = |(tree, package): (Obtained, &GenerationPackage)| Part {
+        tree,
+        direct_url: package.direct_url.clone(),
+        requested: true,
+    };
+    let obtained: Vec<Part> = trees.zip(&generation.packages).map(part).collect();
     let realize = RealizeRequest {
         destination: destination.clone(),
         link_mode: generation.link_mode,
         links: generation.packages.iter().map(|one| (one.package.name.clone(), one.package.link)).collect(),
-        keep_foreign: request.keep_foreign,
+        keep_foreign: request.keep_foreign || manifest.taken_over,
         replace: false,
+        take_over: manifest.taken_over.then(BTreeSet::new),
         reattach: request.reattach,
         generations: request.generations,
         question: None,

@@ -20,7 +20,7 @@ use crate::python::interpreter::PythonInstallation;
 use crate::session::Session;
 
 /// What an environment is made with.
-pub(super) struct Linker<'a> {
+pub(crate) struct Linker<'a> {
     pub(super) store: &'a Arc<Store>,
     pub(super) lease: &'a Lease,
     pub(super) python: &'a PythonInstallation,
@@ -29,25 +29,34 @@ pub(super) struct Linker<'a> {
 }
 
 impl<'a> Linker<'a> {
-    pub(super) fn of(session: &'a Session) -> Self {
+    pub(crate) fn of(session: &'a Session) -> Self {
         Self { store: &session.store, lease: &session.lease, python: &session.python, cancel: Some(&session.cancel) }
     }
 }
 
-/// Makes the environment of `obtained`, each tree with the text of its `direct_url.json`.
-pub(super) fn link(
+/// One package of an environment.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Its tree.
+    pub(crate) tree: Obtained,
+    /// The text of its `direct_url.json`.
+    pub(crate) direct_url: Option<String>,
+    /// Whether the user named it.
+    pub(crate) requested: bool,
+}
+
+/// Makes the environment of `obtained`.
+pub(crate) fn link(
     linker: &Linker<'_>,
     request: &RealizeRequest,
     (digest, step): (ValueDigest, Step),
-    obtained: &[(Obtained, Option<String>)],
+    obtained: &[Part],
 ) -> Result<RealizeReport, RealizeError> {
-    let objects: Vec<&Object> = obtained.iter().map(|(tree, _)| &tree.object).collect();
+    let objects: Vec<&Object> = obtained.iter().map(|part| &part.tree.object).collect();
     let ids: Vec<ObjectId> = objects.iter().map(|object| object.id).collect();
     let (was_detached, detached) = detach::kept(request, &objects, step)?;
-    let packages: Vec<PackageTree<'_>> = obtained
-        .iter()
-        .filter_map(|(tree, url)| package_tree(&tree.object, (request, &detached), url.as_deref()))
-        .collect();
+    let packages: Vec<PackageTree<'_>> =
+        obtained.iter().filter_map(|part| package_tree(part, (request, &detached))).collect();
     let (history, during) = protected_history(linker, request, (&packages, &ids), step)?;
     let python = environment_python(linker.python);
     let farm = linker.store.link_farm();
@@ -60,6 +69,7 @@ pub(super) fn link(
         request_digest: digest,
         store_root: linker.store.root(),
         keep_foreign: request.keep_foreign,
+        take_over: request.take_over.as_ref(),
         scripts_prefix: None,
         link_farm: farm.as_deref(),
         generations: history.next.as_ref(),
@@ -87,7 +97,7 @@ pub(super) fn link(
     if after != during {
         linker.store.put_root(environment_root(request), &after)?;
     }
-    let count = |how| obtained.iter().filter(|(tree, _)| tree.how == how).count();
+    let count = |how| obtained.iter().filter(|part| part.tree.how == how).count();
     Ok(RealizeReport {
         packages: obtained.len(),
         from_store: count(How::Store),
@@ -168,10 +178,10 @@ pub(super) fn without_links(path: &Path) -> PathBuf {
 
 /// A source has no plan and is never part of an environment.
 fn package_tree<'a>(
-    object: &'a Object,
+    part: &'a Part,
     (request, detached): (&RealizeRequest, &BTreeSet<PackageName>),
-    direct_url: Option<&'a str>,
 ) -> Option<PackageTree<'a>> {
+    let object = &part.tree.object;
     Some(PackageTree {
         name: &object.name,
         version: &object.version,
@@ -181,8 +191,7 @@ fn package_tree<'a>(
         plan: object.link_plan.as_deref()?,
         link: request.links.get(&object.name).copied().unwrap_or_default(),
         detached: detached.contains(&object.name),
-        // As pip and uv do for each line of `-r`: a flat lock does not tell who asked for what.
-        requested: true,
-        direct_url,
+        requested: part.requested,
+        direct_url: part.direct_url.as_deref(),
     })
 }

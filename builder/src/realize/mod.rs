@@ -19,20 +19,21 @@ pub mod generations;
 mod interrupt;
 mod keep;
 mod lacking;
-mod link;
+pub(crate) mod link;
 mod permits;
 pub mod pin;
 mod plan;
 pub mod profile;
 mod publisher;
+mod purpose;
 mod room;
 pub(crate) mod schedule;
 mod select;
 mod sink;
-mod turn;
+pub(crate) mod turn;
 mod unfinished;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,9 +48,10 @@ use pip_accel_store::{Access, StoreError};
 pub use fetch::{FetchReport, fetch};
 pub use keep::{PinError, PinReport, pin_lock, pin_name};
 pub use plan::{Plan, PlannedPackage};
-pub(crate) use select::remembered as remembered_selection;
+pub(crate) use select::{MEMO as SELECTION_MEMO, remembered as remembered_selection};
 
 use crate::build::sandbox_policy;
+use crate::checkout::{CheckoutPlace, Survey, clone_editables};
 use crate::environment::{self, EnvironmentPython, FileCounts};
 use crate::event::Event;
 use crate::lock::LoadedLock;
@@ -60,7 +62,7 @@ use engine::{Engine, How, Obtained, Purpose};
 use error::{DiskNeed, ObtainError, RealizeError};
 use generations::Step;
 pub use interrupt::{Interruptible, Interrupts};
-use link::{Linker, environment_root, link, replace};
+use link::{Linker, Part, environment_root, link, replace};
 use profile::Phases;
 use turn::Waiter;
 
@@ -77,6 +79,9 @@ pub struct RealizeRequest {
     pub keep_foreign: bool,
     /// Replace a virtualenv that somebody else made.
     pub replace: bool,
+    /// Take the virtualenv over as it is, with all that others installed but these files of replaced distributions
+    /// (relative to its root); goes with `keep_foreign` and `replace`.
+    pub take_over: Option<BTreeSet<String>>,
     /// Link detached packages again: their private copies go.
     pub reattach: bool,
     /// Earlier generations of the environment that are kept.
@@ -119,7 +124,7 @@ pub struct RealizeReport {
 }
 
 /// Everything that decides what an environment holds, as one digest.
-fn request_digest(session: &Session, lock: &LoadedLock, request: &RealizeRequest) -> ValueDigest {
+fn request_digest(session: &Session, (lock, survey): (&LoadedLock, &Survey), request: &RealizeRequest) -> ValueDigest {
     let mut encoder = Encoder::for_domain("pip-accel/environment-request/2");
     encoder.bytes(lock.digest.as_bytes()).bytes(session.interpreter_identity().as_bytes());
     encoder.text(&session.python.executable.to_string_lossy()).text(request.link_mode.as_str());
@@ -131,6 +136,7 @@ fn request_digest(session: &Session, lock: &LoadedLock, request: &RealizeRequest
     for (name, link) in links {
         encoder.text(name.as_str()).text(link.as_str());
     }
+    survey.encode(&mut encoder);
     ValueDigest::from_bytes(encoder.finish())
 }
 
@@ -144,7 +150,10 @@ pub fn realize(
     request: &RealizeRequest,
 ) -> Result<RealizeReport, RealizeError> {
     let started = Instant::now();
-    let digest = request_digest(session, lock, request);
+    let selected = lock.select(&session.python.interpreter.markers).map_err(RealizeError::Lock)?;
+    clone_editables(session, &selected)?;
+    let survey = Survey::of(session, &selected)?;
+    let digest = request_digest(session, (lock, &survey), request);
     // Two runs for one place take turns: the root must be that of the environment which stands there in the end.
     let is_read_only = session.store.access() == Access::ReadOnly;
     let report = |event| session.report(event);
@@ -164,7 +173,7 @@ pub fn realize(
     let _interrupts = Interrupts::start(&session.cancel).map_err(RealizeError::Runtime)?;
     // Before anything is fetched or built for a place that can't be had.
     environment::check_place(&request.destination, replace(request)).map_err(RealizeError::Environment)?;
-    let plan = Plan::make(session, lock)?;
+    let plan = Plan::of(session, (selected, &survey), &lock.build_locks)?;
     session.report_gone();
     let planned = Instant::now();
     let engine = Engine::new(session, lock.build_locks.clone(), Purpose::Build);
@@ -172,10 +181,12 @@ pub fn realize(
     if session.cancel.is_cancelled() {
         return Err(RealizeError::Interrupted);
     }
+    check_names(&plan, &obtained)?;
     let linking = Instant::now();
     session.report(Event::Linking { packages: obtained.len() });
-    let direct_urls = plan.packages.iter().map(direct_url).collect::<Vec<_>>();
-    let obtained: Vec<_> = obtained.into_iter().zip(direct_urls).collect();
+    // `requested` as pip and uv do for each line of `-r`: a flat lock does not tell who asked for what.
+    let part = |(tree, package)| Part { tree, direct_url: direct_url(package), requested: true };
+    let obtained: Vec<Part> = obtained.into_iter().zip(&plan.packages).map(part).collect();
     let _place = waiter.take_place()?;
     let mut report = link(&Linker::of(session), request, (digest, Step::Forward), &obtained)?;
     report.phases = Phases {
@@ -249,8 +260,20 @@ fn already_there(
     }))
 }
 
+/// A checkout whose name only its build told may be a project that another line names too.
+fn check_names(plan: &Plan, obtained: &[Obtained]) -> Result<(), RealizeError> {
+    let mut names = BTreeSet::new();
+    for (package, tree) in plan.packages.iter().zip(obtained) {
+        if !names.insert(&tree.object.name) {
+            let reason = "is a project that another line of the lock has too";
+            return Err(RealizeError::Place { place: package.pin.to_string(), reason });
+        }
+    }
+    Ok(())
+}
+
 /// All trees of the plan, in its order.
-fn obtain_all(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {
+pub(crate) fn obtain_all(engine: &Arc<Engine>, plan: &Plan) -> Result<Vec<Obtained>, RealizeError> {
     let session = &engine.session;
     session.report(Event::Planned { packages: plan.packages.len(), in_store: plan.in_store() });
     let present = |package: &PlannedPackage| package.object.clone().map(|object| Obtained { object, how: How::Store });
@@ -364,7 +387,10 @@ pub(crate) fn environment_python(python: &PythonInstallation) -> EnvironmentPyth
 }
 
 /// The `direct_url.json` (PEP 610) of a package that came from no index.
-fn direct_url(package: &PlannedPackage) -> Option<String> {
+pub(crate) fn direct_url(package: &PlannedPackage) -> Option<String> {
+    if let Some(checkout) = &package.pin.checkout {
+        return Some(checkout_url(&checkout.place));
+    }
     let direct = package.pin.direct.as_ref()?;
     let hashes: Vec<String> = package.pin.hashes.iter().map(ToString::to_string).collect();
     let url = direct.url.without_credentials();
@@ -373,4 +399,28 @@ fn direct_url(package: &PlannedPackage) -> Option<String> {
         _ => serde_json::json!({}),
     };
     Some(serde_json::json!({ "url": url.as_str(), "archive_info": archive }).to_string())
+}
+
+/// The same for a commit (`vcs_info`) or a directory (`dir_info`).
+fn checkout_url(place: &CheckoutPlace) -> String {
+    let of_directory = |path: &std::path::Path, info: serde_json::Value| {
+        let url = url::Url::from_file_path(path).map(String::from).unwrap_or_default();
+        serde_json::json!({ "url": url, "dir_info": info })
+    };
+    let value = match place {
+        CheckoutPlace::Git(commit) => {
+            let info = serde_json::json!({ "vcs": "git", "commit_id": commit.commit.as_str() });
+            let mut value = serde_json::json!({ "url": commit.public_url(), "vcs_info": info });
+            if let Some(requested) = &commit.requested {
+                value["vcs_info"]["requested_revision"] = requested.clone().into();
+            }
+            if let Some(folder) = &commit.subdirectory {
+                value["subdirectory"] = folder.clone().into();
+            }
+            value
+        }
+        CheckoutPlace::Directory(directory) => of_directory(&directory.path, serde_json::json!({})),
+        CheckoutPlace::Editable(editable) => of_directory(&editable.path, serde_json::json!({ "editable": true })),
+    };
+    value.to_string()
 }

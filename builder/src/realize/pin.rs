@@ -1,6 +1,7 @@
 //! One package that is wanted: a name, a version, the hashes that are allowed.
 
 use std::fmt;
+use std::sync::Arc;
 
 use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
@@ -8,7 +9,8 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_store::Object;
 use serde::{Deserialize, Serialize};
 
-use crate::index::SafeUrl;
+use crate::checkout::{Checkout, CheckoutPlace, Editable};
+use crate::index::{PublishedFile, SafeUrl};
 use crate::lock::AllowedFormats;
 use crate::python::requirement::satisfies_pin;
 
@@ -32,6 +34,10 @@ pub struct Pin {
     pub hashes: Vec<Sha256Digest>,
     /// The file, when the lock names it.
     pub direct: Option<DirectFile>,
+    /// All files that the lock lists with their places; empty: the index says which there are.
+    pub files: Arc<Vec<PublishedFile>>,
+    /// The commit or directory, when the pin means no file of an index.
+    pub checkout: Option<Checkout>,
     /// Wheel or sdist.
     pub formats: AllowedFormats,
 }
@@ -40,15 +46,51 @@ impl Pin {
     /// The key under which the choice of a file for this pin and `interpreter` is remembered.
     #[must_use]
     pub fn key(&self, interpreter: &ValueDigest) -> PinKey {
-        let file_name = self.direct.as_ref().map(|direct| direct.file_name.as_str());
+        let file_name = self.file_key();
         let release = (&self.name, self.version.as_ref());
-        PinKey::of_pin(interpreter, release, (self.formats, file_name), &self.hashes)
+        let key = PinKey::of_pin(interpreter, release, (self.formats, file_name.as_deref()), &self.hashes);
+        if self.files.is_empty() { key } else { key.with_files(&self.files) }
+    }
+
+    /// A pin of a release that no lock fixes by a hash.
+    #[must_use]
+    pub fn of_release(name: &PackageName, version: &PackageVersion, formats: AllowedFormats) -> Self {
+        let (name, version) = (name.clone(), Some(version.clone()));
+        Self { name, version, hashes: Vec::new(), direct: None, files: Arc::default(), checkout: None, formats }
+    }
+
+    /// The file name that the lock gives, or what stands for it: it is part of the pin's key.
+    #[must_use]
+    pub(crate) fn file_key(&self) -> Option<String> {
+        match self.checkout.as_ref().map(|checkout| &checkout.place) {
+            Some(CheckoutPlace::Git(commit)) => Some(commit.identity()),
+            // The digest of the content is among the pin's hashes; where it lies is no matter.
+            Some(CheckoutPlace::Directory(_)) => Some("directory/".to_owned()),
+            Some(CheckoutPlace::Editable(_)) => Some("editable/".to_owned()),
+            None => self.direct.as_ref().map(|direct| direct.file_name.clone()),
+        }
+    }
+
+    /// The directory that is imported from where it is, if the pin means one.
+    #[must_use]
+    pub fn editable(&self) -> Option<&Editable> {
+        match self.checkout.as_ref().map(|checkout| &checkout.place) {
+            Some(CheckoutPlace::Editable(editable)) => Some(editable),
+            _ => None,
+        }
+    }
+
+    /// Whether the name is the project's own: without one, the build tells it.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.checkout.as_ref().is_none_or(|checkout| checkout.is_named)
     }
 
     /// Whether `object` is of the project and version that the pin names.
     #[must_use]
     pub fn is_met_by(&self, object: &Object) -> bool {
-        object.name == self.name && self.version.as_ref().is_none_or(|version| satisfies_pin(version, &object.version))
+        (object.name == self.name || !self.is_named())
+            && self.version.as_ref().is_none_or(|version| satisfies_pin(version, &object.version))
     }
 
     /// The version for names of files and objects; a direct sdist's version is known only after its build.
@@ -63,7 +105,11 @@ impl fmt::Display for Pin {
         match (&self.version, &self.direct) {
             (Some(version), _) => write!(formatter, "{}=={version}", self.name),
             (None, Some(direct)) => write!(formatter, "{} @ {}", self.name, direct.url),
-            (None, None) => write!(formatter, "{}", self.name),
+            (None, None) => match &self.checkout {
+                Some(checkout) if self.is_named() => write!(formatter, "{} @ {}", self.name, checkout.place),
+                Some(checkout) => write!(formatter, "{}", checkout.place),
+                None => write!(formatter, "{}", self.name),
+            },
         }
     }
 }
@@ -88,6 +134,16 @@ impl PinKey {
         encoder.number(hashes.len() as u64);
         for hash in hashes {
             encoder.bytes(hash.as_bytes());
+        }
+        Self(encoder.finish())
+    }
+
+    /// What a lock calls the files decides too: the choice that it leads to must not be that of an index.
+    fn with_files(self, files: &[PublishedFile]) -> Self {
+        let mut encoder = Encoder::for_domain("pip-accel/pin-with-files/1");
+        encoder.bytes(&self.0).number(files.len() as u64);
+        for file in files {
+            encoder.text(&file.file_name).bytes(file.sha256.as_ref().map_or(&[], |sha256| sha256.as_bytes()));
         }
         Self(encoder.finish())
     }

@@ -1,14 +1,17 @@
 //! What a lock means for one interpreter, and which of it the store has: no network, no thread.
 
+use std::sync::Arc;
+
 use pip_accel_schema::store_path::ObjectId;
 use pip_accel_store::{Object, StoreError};
 
 use super::error::RealizeError;
 use super::pin::{ChosenKind, DirectFile, Pin, Selection};
 use super::select::remembered;
-use crate::build::{build_lock_of, realised, remembered_recipe};
-use crate::index::SafeUrl;
-use crate::lock::{LoadedLock, LockedBuild, LockedRequirement, LockedTarget};
+use crate::build::{build_lock_of_pin, realised, remembered_recipe};
+use crate::checkout::{Survey, fixed_selection};
+use crate::index::{FileOrigin, PublishedFile, SafeUrl};
+use crate::lock::{FilePlace, LoadedLock, LockedBuild, LockedFile, LockedRequirement, LockedTarget};
 use crate::session::Session;
 
 /// One package of a plan.
@@ -38,12 +41,22 @@ impl Plan {
 
     pub(crate) fn make(session: &Session, lock: &LoadedLock) -> Result<Self, RealizeError> {
         let selected = lock.select(&session.python.interpreter.markers).map_err(RealizeError::Lock)?;
+        let survey = Survey::of(session, &selected)?;
+        Self::of(session, (selected, &survey), &lock.build_locks)
+    }
+
+    /// The plan of what a lock selects, after a look at its directories.
+    pub(super) fn of(
+        session: &Session,
+        (selected, survey): (Vec<LockedRequirement>, &Survey),
+        builds: &[LockedBuild],
+    ) -> Result<Self, RealizeError> {
         let mut packages = Vec::with_capacity(selected.len());
         for requirement in selected {
-            packages.push(PlannedPackage { pin: pin_of(session, requirement)?, selection: None, object: None });
+            packages.push(PlannedPackage { pin: pin_of(session, requirement, survey)?, selection: None, object: None });
         }
         let mut plan = Self { packages };
-        plan.look_up(session, &lock.build_locks)?;
+        plan.look_up(session, builds)?;
         Ok(plan)
     }
 
@@ -53,16 +66,17 @@ impl Plan {
         let mut wheels: Vec<(usize, ObjectId)> = Vec::with_capacity(self.packages.len());
         for (position, package) in self.packages.iter_mut().enumerate() {
             let key = package.pin.key(session.interpreter_identity());
-            package.selection = remembered(session, &key)?;
+            package.selection = match fixed_selection(&package.pin) {
+                Some(selection) => Some(selection),
+                None => remembered(session, &key)?,
+            };
             match &package.selection {
                 Some(selection) if selection.kind == ChosenKind::Wheel => {
                     wheels.push((position, ObjectId::of_wheel(&selection.sha256, tag)));
                 }
                 Some(selection) => {
                     let markers = &session.python.interpreter.markers;
-                    let version = package.pin.version.as_ref();
-                    let locked =
-                        version.and_then(|version| build_lock_of(builds, (&package.pin.name, version), markers));
+                    let locked = build_lock_of_pin(builds, &package.pin, markers);
                     if let Some(recipe) = remembered_recipe(session, &selection.sha256, locked.as_deref())? {
                         package.object = realised(session, &recipe)?.filter(|object| package.pin.is_met_by(object));
                     }
@@ -80,12 +94,13 @@ impl Plan {
     }
 }
 
-fn pin_of(session: &Session, requirement: LockedRequirement) -> Result<Pin, RealizeError> {
+fn pin_of(session: &Session, requirement: LockedRequirement, survey: &Survey) -> Result<Pin, RealizeError> {
     let place = requirement.to_string();
     let unusable = |reason: &'static str| RealizeError::Place { place: place.clone(), reason };
-    let (name, hashes) = (requirement.name, requirement.hashes);
+    let checkout = survey.checkout(&requirement);
+    let (name, mut hashes) = (requirement.name, requirement.hashes);
     let url = match &requirement.target {
-        LockedTarget::Pin(_) => None,
+        LockedTarget::Pin(_) | LockedTarget::Git(_) | LockedTarget::Directory(_) | LockedTarget::Editable(_) => None,
         LockedTarget::Url(url) => Some(url::Url::parse(url.expose()).map_err(|_| unusable("is not a URL"))?),
         LockedTarget::LocalFile(path) => {
             Some(url::Url::from_file_path(path).map_err(|()| unusable("is not an absolute path"))?)
@@ -99,7 +114,37 @@ fn pin_of(session: &Session, requirement: LockedRequirement) -> Result<Pin, Real
             Some(DirectFile { url, file_name })
         }
     };
+    let name = match &checkout {
+        Some(checkout) => {
+            hashes.extend(checkout.digest());
+            name.or_else(|| checkout.stand_in_name())
+        }
+        None => name,
+    };
     let name = name.ok_or_else(|| unusable("does not tell its project; write `NAME @ ` before it"))?;
     let formats = session.options.formats.allowed(&name);
-    Ok(Pin { name, version: requirement.version, hashes, direct, formats })
+    let files = requirement.files.iter().map(|file| published(file, &unusable)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Pin { name, version: requirement.version, hashes, direct, files: Arc::new(files), checkout, formats })
+}
+
+fn published(
+    file: &LockedFile,
+    unusable: &dyn Fn(&'static str) -> RealizeError,
+) -> Result<PublishedFile, RealizeError> {
+    let url = match &file.place {
+        FilePlace::Url(url) => url::Url::parse(url.expose()).map_err(|_| unusable("has a file at what is no URL"))?,
+        FilePlace::Path(path) => {
+            url::Url::from_file_path(path).map_err(|()| unusable("has a file at no absolute path"))?
+        }
+    };
+    Ok(PublishedFile {
+        file_name: file.file_name.clone(),
+        url: SafeUrl::from(url),
+        sha256: Some(file.sha256),
+        size: file.size,
+        requires_python: None,
+        yanked: None,
+        upload_time: file.upload_time.clone(),
+        origin: FileOrigin::Direct,
+    })
 }

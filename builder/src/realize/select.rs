@@ -14,7 +14,7 @@ use crate::index::{self, ChoiceRequest, DownloadError, FileOrigin, PublishedFile
 use crate::session::Session;
 
 /// Namespace of the remembered selections.
-pub(super) const MEMO: &str = "selection/1";
+pub(crate) const MEMO: &str = "selection/1";
 
 /// The selection that was remembered for a pin.
 ///
@@ -33,6 +33,9 @@ impl Engine {
         pin: &Pin,
         key: &PinKey,
     ) -> Result<(Selection, Option<PublishedFile>), ObtainError> {
+        if let Some(checkout) = &pin.checkout {
+            return Ok((self.select_checkout(pin, key, checkout).await?, None));
+        }
         // Without hashes an index may answer differently each time; only offline the last answer has to do.
         let may_remember = !pin.hashes.is_empty();
         if (may_remember || self.session.options.offline)
@@ -56,7 +59,8 @@ impl Engine {
 
     /// From the places of this machine, which are all that the settings have without a network; else from the store.
     async fn select_offline(self: &Arc<Self>, pin: &Pin) -> Result<(Selection, Option<PublishedFile>), ObtainError> {
-        let is_remote = pin.direct.as_ref().is_some_and(|direct| !direct.url.is_file());
+        let is_remote = pin.direct.as_ref().is_some_and(|direct| !direct.url.is_file())
+            || pin.files.iter().any(|file| !file.url.is_file());
         if !is_remote && !self.candidates(pin).await?.is_empty() {
             match self.select_from_index(pin).await {
                 Ok((selection, file)) => return Ok((selection, Some(file))),
@@ -124,6 +128,9 @@ impl Engine {
     async fn candidates(self: &Arc<Self>, pin: &Pin) -> Result<Arc<Vec<PublishedFile>>, ObtainError> {
         if let Some(direct) = &pin.direct {
             return Ok(Arc::new(vec![direct_file(direct, pin)]));
+        }
+        if !pin.files.is_empty() {
+            return Ok(Arc::clone(&pin.files));
         }
         let client = self.client(pin).await?;
         let _running = self.work.begin(Activity::Index);

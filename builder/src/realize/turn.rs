@@ -17,17 +17,17 @@ use crate::event::Event;
 
 /// Who waits, and for which environment.
 #[derive(Clone, Copy)]
-pub(super) struct Waiter<'a> {
-    pub(super) store: &'a Store,
+pub(crate) struct Waiter<'a> {
+    pub(crate) store: &'a Store,
     /// Ends the waiting.
-    pub(super) cancel: &'a CancelToken,
+    pub(crate) cancel: &'a CancelToken,
     /// The environment; absolute.
-    pub(super) destination: &'a Path,
-    pub(super) report: &'a dyn Fn(Event),
+    pub(crate) destination: &'a Path,
+    pub(crate) report: &'a dyn Fn(Event),
 }
 
 /// A held turn; it ends when it is dropped.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     _lock: Option<KeyLock>,
     /// Who had to wait has heard signals since then, and goes on hearing them.
     _interrupts: Option<Interrupts>,
@@ -35,13 +35,13 @@ pub(super) struct Turn {
 
 impl Waiter<'_> {
     /// Waits until no other process with this store works on the environment, by whatever path it names it.
-    pub(super) fn take_turn(self) -> Result<Turn, StoreError> {
+    pub(crate) fn take_turn(self) -> Result<Turn, StoreError> {
         let key = format!("environment {}", without_links(self.destination).display());
         self.wait(|on_wait| self.store.lock(&key, on_wait).map(Some))
     }
 
     /// Waits until no process with whatever store reads the environment's past or replaces it.
-    pub(super) fn take_place(self) -> Result<Turn, StoreError> {
+    pub(crate) fn take_place(self) -> Result<Turn, StoreError> {
         let Some(path) = environment::place_lock(self.destination) else {
             return Ok(Turn { _lock: None, _interrupts: None });
         };

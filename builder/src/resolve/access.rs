@@ -10,6 +10,7 @@ use pip_accel_schema::requirement::without_credentials;
 use url::Url;
 
 use crate::index::{FindLinks, IndexSettings};
+use crate::lock::SourceUrl;
 use crate::realize::engine::Engine;
 use crate::realize::error::ObtainError;
 use crate::realize::pin::Pin;
@@ -35,6 +36,31 @@ impl Access {
         Ok(Self::new(index, engine.session.options.resolver_variables.clone()))
     }
 
+    /// The places of this machine, and nothing secret: for runs that have no network.
+    pub(super) fn without_network(index: IndexSettings) -> Self {
+        let mut access = Self::new(IndexSettings { proxy: None, ..index }, Vec::new());
+        access.index.index_url = access.index.index_url.filter(|url| url.scheme() == "file");
+        access
+    }
+
+    /// Takes the credentials of `urls`, which requirements name, for secret too.
+    pub(super) fn hide(&mut self, urls: &[SourceUrl]) {
+        for url in urls {
+            // What is no URL is hidden whole.
+            match Url::parse(url.expose()) {
+                Ok(url) => self.secrets.extend(secrets_of_url(&url)),
+                Err(_) => self.secrets.push(url.expose().to_owned()),
+            }
+        }
+        self.order_secrets();
+    }
+
+    fn order_secrets(&mut self) {
+        self.secrets.retain(|secret| !secret.is_empty());
+        self.secrets.sort_by(|left, right| right.len().cmp(&left.len()).then_with(|| left.cmp(right)));
+        self.secrets.dedup();
+    }
+
     fn new(index: IndexSettings, variables: Vec<(String, String)>) -> Self {
         let pages = index.find_links.iter().filter_map(|place| match place {
             FindLinks::Url(url) => Some(url),
@@ -45,10 +71,9 @@ impl Access {
         let is_proxy = |name: &str| name.to_ascii_lowercase().ends_with("_proxy");
         let proxies = variables.iter().filter(|(name, _)| is_proxy(name)).map(|(_, value)| value);
         secrets.extend(proxies.chain(&index.proxy).flat_map(|proxy| secrets_of_proxy(proxy)));
-        secrets.retain(|secret| !secret.is_empty());
-        secrets.sort_by(|left, right| right.len().cmp(&left.len()).then_with(|| left.cmp(right)));
-        secrets.dedup();
-        Self { index, variables, secrets }
+        let mut access = Self { index, variables, secrets };
+        access.order_secrets();
+        access
     }
 
     /// Whether anything of it is a secret, a key among them: then nothing that an index publishes may run beside it.

@@ -17,7 +17,13 @@ const FILE: &str = "client.pem";
 pub(super) fn lend(index: &IndexSettings, exchange: &Path, seen: &Path) -> io::Result<Option<(OsString, OsString)>> {
     let Some(path) = &index.client_cert else { return Ok(None) };
     let bytes = read_client_cert(path)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(exchange.join(FILE))?;
+    let copy = exchange.join(FILE);
+    // The folder may serve several runs; nothing is ever written through what one of them left there.
+    match std::fs::remove_file(&copy) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy)?;
     file.write_all(&bytes)?;
     Ok(Some(("SSL_CLIENT_CERT".into(), seen.join(FILE).into())))
 }

@@ -3,8 +3,10 @@
 //! Resolution is not this tool's trade. It is a `Resolver` that runs another program; today uv.
 
 mod access;
+mod build_requirements;
 mod client_cert;
 mod input;
+pub mod project;
 mod uv;
 
 use std::future::Future;
@@ -103,5 +105,5 @@ pub(crate) async fn resolve_build_requirements(
     if engine.session.options.offline {
         return Err(ObtainError::OfflineResolution { pin: pin.to_string(), requirements: requirements.join(", ") });
     }
-    uv::Uv.resolve(engine, ResolveRequest { pin, requirements: &requirements, as_of }).await
+    build_requirements::Uv.resolve(engine, ResolveRequest { pin, requirements: &requirements, as_of }).await
 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::SourceArgs;
+use super::{ChoiceArgs, SourceArgs};
 
 /// Arguments of `bundle`
 #[derive(Debug, Args)]
 pub struct BundleArgs {
-    /// The lock: a requirements file with pins and hashes
+    /// The lock: a requirements file with pins and hashes, `pylock.toml`, `uv.lock`, `poetry.lock` or `Pipfile.lock`
     #[arg(value_name = "LOCK")]
     pub lock: PathBuf,
     /// Where the bundle goes: compressed if it ends in `.zst`; `-` for standard output
@@ -21,6 +21,9 @@ pub struct BundleArgs {
     /// Leave out what this bundle carries, or a store with this lock has
     #[arg(long, value_name = "BUNDLE|LOCK")]
     pub since: Option<PathBuf>,
+    /// What is wanted of the lock
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Where files come from
     #[command(flatten)]
     pub source: SourceArgs,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::SourceArgs;
+use super::{ChoiceArgs, SourceArgs};
 
 /// Arguments of `roots`
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub enum RootsAction {
         object: String,
     },
     /// Keep all that a lock means for an interpreter, sources included, until the pin is removed
-    Pin(PinArgs),
+    Pin(Box<PinArgs>),
     /// Remove a root by its name
     Remove {
         /// Name of the pin, or path of the environment or lock
@@ -44,6 +44,9 @@ pub struct PinArgs {
     /// Name of the pin; one of the same name is replaced (default: the lock's path and the interpreter)
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+    /// What is wanted of the lock
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
     /// Interpreter and choices
     #[command(flatten)]
     pub source: SourceArgs,

@@ -6,6 +6,7 @@ use std::io::{Read, Seek};
 use std::path::Path;
 use std::time::Instant;
 
+use pip_accel_builder::lock::Choice;
 use pip_accel_builder::realize::bundle::{self, BundleOptions, BundleOutput, MakeBundleError};
 use pip_accel_schema::store_path::ObjectId;
 use pip_accel_store::{looks_like_bundle, read_bundle_manifest};
@@ -29,7 +30,7 @@ pub(super) fn run(context: &Context<'_>, args: &BundleArgs) -> Result<Exit, Fail
         return Err(Failure::new(Exit::Usage, "`-o -` and `--json` both want standard output".to_owned())
             .hint("name a file: -o FILE.tar"));
     }
-    let lock = load_lock(context, &args.lock)?;
+    let lock = load_lock(context, &args.lock, &args.choice.choice())?;
     let settings = context.settings()?;
     let store = context.open_as_allowed(&settings)?;
     let opened = Opened::new(context, store, settings, &args.source, &lock.options)?;
@@ -90,6 +91,6 @@ fn since(context: &Context<'_>, opened: &Opened, other: &Path, sources: bool) ->
         let manifest = read_bundle_manifest(file).map_err(MakeBundleError::from)?;
         return Ok(bundle::objects_of(&manifest));
     }
-    let lock = load_lock(context, other)?;
+    let lock = load_lock(context, other, &Choice::default())?;
     Ok(bundle::held(&opened.session, &lock, sources)?)
 }

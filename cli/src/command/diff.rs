@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use pip_accel_builder::lock::Choice;
 use pip_accel_builder::realize;
 use pip_accel_builder::realize::generations::wanted;
 use pip_accel_schema::environment::EnvironmentPackage;
@@ -128,7 +129,7 @@ fn held<'a>(
 }
 
 fn of_lock(context: &Context<'_>, args: &DiffArgs, path: &Path) -> Result<Side, Failure> {
-    let lock = load_lock(context, path)?;
+    let lock = load_lock(context, path, &Choice::default())?;
     let mut settings = context.settings()?;
     settings.set("offline", Some(Value::Flag(true)));
     let venv = context.host.absolute(&args.venv);

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Context;
 use super::gc::policy;
+use super::roots::list::label;
 use super::show::{find, not_here};
 use super::status::no_environment;
 use crate::args::inspect::DuArgs;
@@ -128,7 +129,7 @@ fn show_table(context: &Context<'_>, store: &Store, lines: &[Line<'_>], (unkept,
     header(context);
     for Line { closure, share } in lines {
         let gone = if closure.condition == RootCondition::Gone { " (gone)" } else { "" };
-        row(context, share, &format!("{} {}{gone}", closure.root.kind.as_str(), closure.root.name));
+        row(context, share, &format!("{}{gone}", label(closure)));
     }
     if unkept.objects > 0 {
         row(context, unkept, "kept by no root");
@@ -138,7 +139,11 @@ fn show_table(context: &Context<'_>, store: &Store, lines: &[Line<'_>], (unkept,
 }
 
 fn line_json(line: &Line<'_>) -> serde_json::Value {
-    json!({ "root": line.closure.root, "condition": line.closure.condition, "share": line.share })
+    let mut value = json!({ "root": line.closure.root, "condition": line.closure.condition, "share": line.share });
+    if let Some(user) = &line.closure.user {
+        value["user"] = json!(user);
+    }
+    value
 }
 
 /// What no root keeps that is there.

@@ -17,7 +17,7 @@ use crate::ui::seconds;
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &FetchArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
-    let lock = load_lock(context, &args.lock)?;
+    let lock = load_lock(context, &args.lock, &args.choice.choice())?;
     let mut settings = context.settings()?;
     let policy = Policy::of(&mut settings, args.system_packages)?;
     let store = context.open(&settings, Access::ReadWrite)?;

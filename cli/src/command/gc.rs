@@ -228,6 +228,13 @@ fn show_users(context: &Context<'_>, users: &UsersKept) {
             ui.note(&format!("{number} {what}"));
         }
     }
+    if users.hidden > 0 {
+        let what = number_of(users.hidden, "root or process", "roots or processes");
+        ui.warn(&format!(
+            "{} {what} of others can be read by the owner of the store only, and may keep some of these",
+            users.hidden
+        ));
+    }
     for path in &users.nonsense {
         ui.warn(&format!("`{}` says nothing that this program understands, and keeps nothing", path.display()));
     }

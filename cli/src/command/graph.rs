@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
+use pip_accel_builder::lock::Choice;
 use pip_accel_builder::{environment, realize};
 use pip_accel_schema::manifest::Provenance;
 use pip_accel_schema::store_path::ObjectId;
@@ -63,7 +64,7 @@ fn of_environment(context: &Context<'_>, venv: &Path) -> Result<Graph, Failure> 
 }
 
 fn of_lock(context: &Context<'_>, args: &GraphArgs, path: &Path) -> Result<Graph, Failure> {
-    let lock = load_lock(context, path)?;
+    let lock = load_lock(context, path, &Choice::default())?;
     let mut settings = context.settings()?;
     settings.set("offline", Some(Value::Flag(true)));
     let store = context.open(&settings, Access::ReadOnly)?;

@@ -13,15 +13,19 @@ mod gc;
 mod generations;
 mod graph;
 mod index;
+pub(crate) mod install;
+mod lock;
 mod log;
 mod manual;
 mod optimise;
+pub(crate) mod pip;
 mod realize;
 mod roots;
 pub(crate) mod rounds;
 mod session;
 mod show;
 mod status;
+mod target;
 mod unbundle;
 mod verify;
 mod why;
@@ -34,7 +38,7 @@ use std::sync::Arc;
 use clap::CommandFactory;
 use pip_accel_builder::CancelToken;
 use pip_accel_builder::realize::Interrupts;
-use pip_accel_store::{Access, Clock, Durability, OpenError, OpenOptions, Protect, Store};
+use pip_accel_store::{Access, Clock, Durability, Interrupt, OpenError, OpenOptions, Protect, Store};
 
 use crate::args::{Cli, Command, GlobalArgs};
 use crate::error::Failure;
@@ -117,7 +121,16 @@ impl Context<'_> {
         store: &Store,
         work: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let cancel = CancelToken::of(store);
+        self.interruptible_by(store.interrupt(), work)
+    }
+
+    /// The same for work that looks at `interrupt`.
+    pub(crate) fn interruptible_by<T>(
+        &self,
+        interrupt: &Interrupt,
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let cancel = CancelToken::with(interrupt);
         let _interrupts = Interrupts::start(&cancel)
             .map_err(|error| Failure::new(Exit::Error, format!("signals can't be heard: {error}")))?;
         work().map_err(|failure| if cancel.is_interrupted() { failure.interrupted() } else { failure })
@@ -148,6 +161,9 @@ impl Context<'_> {
 pub(crate) fn run(context: &Context<'_>, command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Realize(args) => realize::run(context, args),
+        // Its words are read before: they are pip's.
+        Command::Install(_) => Ok(Exit::Done),
+        Command::Lock(args) => lock::run(context, args),
         Command::Fetch(args) => fetch::run(context, args),
         Command::Build(args) => build::run(context, args),
         Command::Log(args) => log::run(context, args),

@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         }
         begun = Some(run);
     }
-    let lock = load_lock(context, &args.lock)?;
+    let lock = load_lock(context, &args.lock, &args.choice.choice())?;
     warn_of_unknown_links(context, args, &lock)?;
     let begun = begun.map_or_else(|| Begun::new(context, args, &settings), Ok)?;
     request.question = lock.content.map(|content| begun.question(&content, &request));
@@ -59,10 +59,16 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         print_build_lock(context, &unlocked_builds(&opened.session, &lock)?);
         return Ok(Exit::Done);
     }
+    let unfixed: Vec<String> =
+        lock.requirements.iter().filter(|locked| locked.target.is_unfixed()).map(ToString::to_string).collect();
     let report = in_rounds(context, (&opened, policy), || realize::realize(&opened.session, &lock, &request))?;
     // What is built once is not built again, and then there is no reason to speak of it every time.
     let unlocked = if report.built > 0 { unlocked_builds(&opened.session, &lock)?.resolved } else { Vec::new() };
     show(context, (&report, &unlocked), &request, started);
+    if !unfixed.is_empty() && !report.unchanged {
+        let content = "is what lies there now; the lock does not fix it";
+        context.ui.note(&format!("the content of {} {content}", unfixed.join(", ")));
+    }
     if !unlocked.is_empty() {
         let (count, lock) = (unlocked.len(), args.lock.display());
         let noun = if count == 1 { "build has requirements" } else { "builds have requirements" };
@@ -81,6 +87,7 @@ fn request(context: &Context<'_>, args: &RealizeArgs, settings: &Settings) -> Re
         links: settings.package_links()?,
         keep_foreign: args.keep_foreign || settings.flag("keep-foreign"),
         replace: args.replace,
+        take_over: None,
         reattach: args.reattach,
         generations: generations_kept(settings),
         question: None,
@@ -130,7 +137,7 @@ pub(super) fn generations_kept(settings: &Settings) -> usize {
     kept.unwrap_or(GENERATIONS_KEPT)
 }
 
-fn configured_link_mode(settings: &Settings) -> LinkMode {
+pub(super) fn configured_link_mode(settings: &Settings) -> LinkMode {
     match settings.text("link-mode") {
         Some("hardlink") => LinkMode::Hardlink,
         Some("reflink") => LinkMode::Reflink,

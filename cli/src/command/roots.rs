@@ -1,6 +1,6 @@
 //! `roots`: what keeps objects alive.
 
-mod list;
+pub(super) mod list;
 
 use std::path::{Path, PathBuf};
 
@@ -50,7 +50,7 @@ fn add(context: &Context<'_>, store: &Store, name: &str, object: &str) -> Result
 }
 
 fn pin(context: &Context<'_>, args: &PinArgs) -> Result<Exit, Failure> {
-    let lock = load_lock(context, &args.lock)?;
+    let lock = load_lock(context, &args.lock, &args.choice.choice())?;
     let mut settings = context.settings()?;
     // What is not in the store can't be kept: nothing is fetched.
     settings.set("offline", Some(Value::Flag(true)));

@@ -48,7 +48,7 @@ impl Policy {
 }
 
 /// An error of a run that builds.
-pub(super) trait Failing: Into<Failure> {
+pub(crate) trait Failing: Into<Failure> {
     /// What the run itself says, if it got so far.
     fn realize_error(&self) -> Option<&RealizeError>;
 }

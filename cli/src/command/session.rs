@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pip_accel_builder::event::Reporter;
 use pip_accel_builder::index::{FindLinks, IndexSettings};
-use pip_accel_builder::lock::{self, FormatControl, LoadedLock, LockOptions, SourceUrl};
+use pip_accel_builder::lock::{self, Choice, FormatControl, LoadedLock, LockOptions, SourceUrl};
 
 use pip_accel_builder::python::default_index::default_index;
 use pip_accel_builder::python::interpreter::{
@@ -35,9 +35,12 @@ pub(super) struct Opened {
 }
 
 /// Reads the lock at `path`, as typed.
-pub(super) fn load_lock(context: &Context<'_>, path: &Path) -> Result<LoadedLock, Failure> {
+pub(super) fn load_lock(context: &Context<'_>, path: &Path, choice: &Choice) -> Result<LoadedLock, Failure> {
     let host = &context.host;
-    let lock = lock::load(&host.absolute(path), &|name: &str| host.variable(name))?;
+    let lock = lock::load(&host.absolute(path), choice, &|name: &str| host.variable(name))?;
+    for warning in &lock.warnings {
+        context.ui.warn(warning);
+    }
     for name in &lock.unset_variables {
         context.ui.warn(&format!("`${{{name}}}` in the lock is not set"));
     }
@@ -179,6 +182,10 @@ fn options(
         uv: settings.text("uv").map(|name| named_program(host, name).unwrap_or_else(|| name.into())),
         resolver_paths: certificates.map(|(_, path)| PathBuf::from(path)).collect(),
         resolver_variables,
+        git_variables: ["SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "XDG_CONFIG_HOME"]
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), host.variable(name)?)))
+            .collect(),
         home: host.home(),
         search_path: host.variable("PATH").unwrap_or_default(),
         explain: ExplainOptions {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use pip_accel_builder::realize::{Interruptible, bundle};
-use pip_accel_store::Access;
+use pip_accel_store::{Access, LockOwner};
 use serde_json::json;
 
 use super::Context;
@@ -31,7 +31,11 @@ pub(super) fn run(context: &Context<'_>, args: &UnbundleArgs) -> Result<Exit, Fa
     })?;
     let store = context.open(&settings, Access::ReadWrite)?;
     let input = Interruptible::new(input, store.interrupt());
-    let report = context.interruptible(&store, || Ok(bundle::unbundle(&store, input, args.pin.clone())?))?;
+    let mut on_wait = |owner: &LockOwner| {
+        context.ui.note(&format!("waiting for process {}, which takes in the same bundle", owner.pid));
+    };
+    let work = || Ok(bundle::unbundle(&store, input, args.pin.clone(), &mut on_wait)?);
+    let report = context.interruptible(&store, work)?;
     let unbundled = &report.unbundled;
     if context.ui.json {
         context.ui.json(&json!({

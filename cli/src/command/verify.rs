@@ -6,7 +6,8 @@ use std::sync::Arc;
 use pip_accel_builder::repair::Remaker;
 use pip_accel_schema::store_path::ObjectId;
 use pip_accel_store::{
-    Access, Action, Finding, LostObject, RebuildReport, RepairReport, Root, RootKind, Store, VerifyDepth, VerifyOptions,
+    Access, Action, Finding, Interrupt, LostObject, RebuildReport, RepairReport, Root, RootKind, Store, VerifyDepth,
+    VerifyOptions,
 };
 use serde_json::json;
 
@@ -200,18 +201,22 @@ fn conclude(context: &Context<'_>, report: &RepairReport) -> Exit {
 
 fn rebuild(context: &Context<'_>, settings: &Settings, args: &VerifyArgs) -> Result<Exit, Failure> {
     let depth = if args.quick { VerifyDepth::Quick } else { VerifyDepth::Full };
-    let report = Store::rebuild_database(context.store_options(settings, Access::ReadWrite)?, depth)?;
+    let (options, interrupt) = (context.store_options(settings, Access::ReadWrite)?, Interrupt::default());
+    let rebuild = || Ok(Store::rebuild_database(options, depth, &interrupt)?);
+    let report = context.interruptible_by(&interrupt, rebuild)?;
     if context.ui.json {
         context.ui.json(&json!({ "version": 1, "rebuilt": report }));
     } else {
         show_rebuild(context, &report);
     }
-    let whole = report.findings.is_empty() && report.incomplete_roots.is_empty() && report.unreadable_roots.is_empty();
-    if whole {
+    if report.is_whole() {
         return Ok(Exit::Done);
     }
     context.ui.error("the database is there again, but not everything could be registered");
-    context.ui.note("move the rest away: pip-accel verify --repair; then realize the environments named above again");
+    context.ui.note(
+        "register or move away the rest: pip-accel verify --repair; then realize the environments named above again. \
+         Until then nothing is collected",
+    );
     Ok(Exit::StoreDamaged)
 }
 

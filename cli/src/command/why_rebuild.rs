@@ -1,7 +1,7 @@
 //! `why-rebuild`: which field of a release's recipe differs from the nearest build that the store has.
 
 use pip_accel_builder::build::{WhyRebuild, why_rebuild};
-use pip_accel_builder::lock::LockOptions;
+use pip_accel_builder::lock::{Choice, LockOptions};
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::recipe_difference::RecipeDifference;
 use pip_accel_store::Access;
@@ -18,7 +18,7 @@ use crate::settings::Value;
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &WhyRebuildArgs) -> Result<Exit, Failure> {
     let (name, version) = release(&args.release)?;
-    let lock = args.lock.as_deref().map(|path| load_lock(context, path)).transpose()?;
+    let lock = args.lock.as_deref().map(|path| load_lock(context, path, &Choice::default())).transpose()?;
     let mut settings = context.settings()?;
     // What is not known here is not looked up.
     settings.set("offline", Some(Value::Flag(true)));

@@ -41,9 +41,15 @@ impl Ui {
             quiet: u8::try_from(-verbosity).unwrap_or(0),
             verbose: u8::try_from(verbosity).unwrap_or(0),
             json: global.json,
-            terminal,
-            color: terminal && host.variable("NO_COLOR").is_none(),
+            terminal: global.progress.unwrap_or(terminal),
+            color: terminal && host.variable("NO_COLOR").is_none() && !global.no_color,
         }
+    }
+
+    /// What is said before the flags are known.
+    #[must_use]
+    pub(crate) const fn plain() -> Self {
+        Self { quiet: 0, verbose: 0, json: false, terminal: false, color: false }
     }
 
     /// Prints a line of data: one line, whatever file names are in it. A reader that went away ends the output, not
@@ -85,6 +91,13 @@ impl Ui {
     /// Says something that `-q` silences.
     pub(crate) fn note(&self, line: &str) {
         if self.quiet == 0 {
+            self.talk(line);
+        }
+    }
+
+    /// Says something that only `-v` wants to know.
+    pub(crate) fn detail(&self, line: &str) {
+        if self.verbose > 0 {
             self.talk(line);
         }
     }

@@ -26,6 +26,7 @@ use crate::error::StoreError;
 use crate::fs_ops;
 use crate::interrupt::Interrupt;
 use crate::lease::Lease;
+use crate::lock::LockOwner;
 use crate::publish::NewObject;
 use crate::store::Store;
 use crate::tree::StagedContent;
@@ -60,7 +61,8 @@ struct Staging {
 
 impl Lease {
     /// Takes in the bundle that `input` carries, and claims what it is for. `check` is what the caller knows about the
-    /// objects' meaning; it sees the manifest before anything is written.
+    /// objects' meaning; it sees the manifest before anything is written. Whoever takes in a bundle for the same purpose at
+    /// the same time is waited for, which `on_wait` is told; then what it has taken in is here.
     ///
     /// # Errors
     /// When the bundle is cut off, corrupt, hostile or made for a store that has more, the disk is full, or the store
@@ -69,6 +71,7 @@ impl Lease {
         &self,
         input: impl Read,
         check: &dyn Fn(&BundleManifest) -> Result<(), BundleFault>,
+        on_wait: &mut dyn FnMut(&LockOwner),
     ) -> Result<Unbundled, BundleError> {
         let store = &**self.store();
         store.writable("add an object")?;
@@ -80,10 +83,12 @@ impl Lease {
             staged: HashMap::new(),
         };
         let mut present = HashSet::new();
+        let mut turn = None;
         let (manifest, sha256) = {
             let staging = std::cell::RefCell::new(&mut staging);
             let mut begin = |manifest: &BundleManifest| {
                 check(manifest)?;
+                turn = Some(store.lock(&format!("unbundle {}", manifest.closure_digest().to_hex()), on_wait)?);
                 present = self.present(manifest)?;
                 let mut staging = staging.borrow_mut();
                 let needed = staging.want(manifest, &present);
@@ -102,6 +107,7 @@ impl Lease {
             self.publish(trees)?;
             store.checkpoint("unbundle-published");
         }
+        drop(turn);
         let (added, present) = (new.len(), manifest.objects.len() - new.len());
         Ok(Unbundled { manifest, sha256, added, present })
     }

@@ -208,12 +208,21 @@ impl Database {
 
     /// Copies the WAL into the database and empties it, unless somebody reads from it right now.
     pub(crate) fn checkpoint(&self) {
-        let done = self.read("copy its log", |connection| {
-            Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
-        });
-        if let Err(error) = done {
+        if let Err(error) = self.empty_log() {
             tracing::debug!(%error, "the database's log stays");
         }
+    }
+
+    /// The same for whoever needs the database to be whole without its log.
+    ///
+    /// # Errors
+    /// When the log is not empty afterwards.
+    pub(crate) fn empty_log(&self) -> Result<(), StoreError> {
+        const ACTION: &str = "copy its log";
+        let is_busy = self.read(ACTION, |connection| {
+            Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))?)
+        })?;
+        if is_busy { Err(StoreError::Busy { path: self.path.clone(), action: ACTION }) } else { Ok(()) }
     }
 
     fn error(&self, action: &'static str, failure: Failure) -> StoreError {

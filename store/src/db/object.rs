@@ -81,6 +81,13 @@ pub(crate) fn find_named(
     select(connection, layout, SQL, params![name.as_str(), version.map(PackageVersion::as_str)])
 }
 
+/// Every source.
+pub(crate) fn find_sources(connection: &Connection, layout: &Layout) -> Result<Vec<Found>, Failure> {
+    const SQL: &str =
+        select_object!("WHERE o.kind = 'source' AND o.state = 1 ORDER BY o.registered_at DESC, o.id DESC");
+    select(connection, layout, SQL, [])
+}
+
 /// Objects whose hash is between `low` and `high`, both included, at most `limit`.
 pub(crate) fn find_between(
     connection: &Connection,

@@ -19,7 +19,7 @@ pub(crate) use canonical::{
 };
 pub(crate) use immutable::{is_immutable, make_immutable, make_mutable, make_path_mutable, try_immutable};
 pub(crate) use remove::{Freed, freed_by_unlink, remove_tree};
-pub(crate) use xattr::strip_extended_attributes;
+pub(crate) use xattr::{foreign_attributes, strip_extended_attributes};
 
 use crate::error::{IoContext, StoreError};
 

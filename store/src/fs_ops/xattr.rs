@@ -28,6 +28,15 @@ pub(crate) fn strip_extended_attributes(file: &File, path: &Path) -> Result<(), 
     Ok(())
 }
 
+/// The names of attributes that an object's file or folder must not have: those of users, access lists and capabilities.
+/// What else there is belongs to the system.
+pub(crate) fn foreign_attributes(file: &File) -> io::Result<Vec<String>> {
+    let is_foreign = |name: &String| {
+        name.starts_with("user.") || name.starts_with("system.posix_acl_") || name == "security.capability"
+    };
+    Ok(list(file)?.iter().map(|name| name.to_string_lossy().into_owned()).filter(is_foreign).collect())
+}
+
 fn list(file: &File) -> io::Result<Vec<CString>> {
     // SAFETY: a null pointer with length 0 asks for the needed size only; the descriptor is open.
     let needed = unsafe { libc::flistxattr(file.as_raw_fd(), std::ptr::null_mut(), 0) };

@@ -25,7 +25,7 @@ use crate::error::{IoContext, StoreError};
 use crate::fs_ops::{self, Freed};
 use crate::lock;
 use crate::registry;
-use crate::root::Root;
+use crate::root::{Root, is_absent};
 use crate::store::Store;
 
 /// Objects that one short transaction takes away; others may write in between.
@@ -55,11 +55,13 @@ impl Store {
         self.gc_plan_after(policy, &[])
     }
 
-    /// What a collection would delete if these roots kept less than they do. Changes nothing.
+    /// What a collection would delete if these roots kept less than they do. Changes nothing. Whoever is not the owner of the
+    /// store may not read what others need of it; how many they are is in the plan, and they may keep some of what it names.
     ///
     /// # Errors
     /// When a root can't be examined or the database can't be read.
     pub fn gc_plan_after(&self, policy: &GcPolicy, changes: &[RootChange]) -> Result<GcPlan, GcError> {
+        self.refuse_incomplete()?;
         let examined = self.examine_roots(policy)?;
         let users = self.examine_users(policy)?;
         let wanted = self.wanted(policy, 0)?;
@@ -102,8 +104,9 @@ impl Store {
             return Ok(GcReport::default());
         }
         let _lock = self.lock_collections()?;
+        self.refuse_incomplete()?;
         // Roots first: a collection that is going to be refused deletes nothing at all.
-        let examined = (self.examine_roots(policy)?, self.examine_users(policy)?);
+        let examined = (self.examine_roots(policy)?, self.examine_all_users(policy)?);
         self.checkpoint("gc-roots-read");
         release_reserve(self.layout());
         let mut report = GcReport { freed_bytes: self.sweep_fully().bytes, ..GcReport::default() };
@@ -192,6 +195,16 @@ impl Store {
         freed
     }
 
+    /// What was not registered when the database was made anew may need anything.
+    fn refuse_incomplete(&self) -> Result<(), GcError> {
+        let path = self.layout().incomplete_marker();
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Err(GcError::Incomplete { root: self.root().to_owned() }),
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) => Err(StoreError::io("examine", &path, error).into()),
+        }
+    }
+
     fn check_devices(&self) -> Result<(), GcError> {
         let (trash, objects) = (self.layout().trash(), self.layout().objects());
         let device = |path: &PathBuf| fs::symlink_metadata(path).map(|metadata| metadata.dev()).on("examine", path);
@@ -201,10 +214,14 @@ impl Store {
     pub(crate) fn examine_roots(&self, policy: &GcPolicy) -> Result<Vec<Examined>, GcError> {
         let roots = self.database.read("list the roots", db::root::all)?;
         let known = roots::known_places(roots.iter().map(|(_, root)| root));
+        let is_onlooker = self.is_onlooker();
         roots
             .into_par_iter()
             .map(|(row, root)| {
-                let state = roots::examine(&root, &known, policy, self.now())?;
+                let state = match roots::examine(&root, &known, policy, self.now()) {
+                    Err(error) if is_onlooker && error.is_forbidden() => RootState::Live { needs: Vec::new() },
+                    state => state?,
+                };
                 Ok(((row, root), state))
             })
             .collect()
@@ -262,6 +279,7 @@ impl Store {
         let mut refused = None;
         let gate = self.close_gate()?;
         let users = self.confirm_users(users)?;
+        self.checkpoint("gc-gate-closed");
         let marked = self.database.write_durably("mark dead objects", |db| {
             let examined = match confirm(db, examined, policy, self.now())? {
                 Ok(examined) => examined,

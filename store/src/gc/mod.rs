@@ -45,7 +45,8 @@ pub(crate) use apply::Examined;
 pub(crate) use reserve::renew_reserve;
 pub(crate) use roots::{RootState, known_places};
 pub(crate) use trash::delete_trashed;
-pub(crate) use users::UserFiles;
+pub use users::UserRoot;
+pub(crate) use users::{UserFiles, UsersAtWork};
 
 /// Objects that were registered less than this many seconds ago are not dead, unless the policy says otherwise.
 pub const MIN_AGE_SECONDS: u64 = 3600;
@@ -148,6 +149,12 @@ pub enum GcError {
         /// The objects.
         objects: PathBuf,
     },
+    /// The database was made anew without objects or roots that can't be read, and nobody knows what these need.
+    #[error("the database of `{}` was made anew, and not everything was registered: what that needs is not known", root.display())]
+    Incomplete {
+        /// The store.
+        root: PathBuf,
+    },
     /// What another user needs of the store can't be read, so nothing is safe to delete.
     #[error("cannot read `{}`, which says what another user needs", path.display())]
     UserUnreadable {
@@ -161,6 +168,13 @@ pub enum GcError {
     Store(#[from] StoreError),
 }
 
+impl GcError {
+    /// Whether this user may not look at what a root is about.
+    fn is_forbidden(&self) -> bool {
+        matches!(self, Self::RootUnreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// What those who read the store as a lower store keep.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct UsersKept {
@@ -170,6 +184,8 @@ pub struct UsersKept {
     pub processes: u64,
     /// Roots that are gone, and needed some.
     pub gone: u64,
+    /// Roots and processes that only the owner of the store can learn about: they keep more than a plan made by others says.
+    pub hidden: u64,
     /// Files in `users/` that say nothing, at most 20.
     pub nonsense: Vec<PathBuf>,
 }

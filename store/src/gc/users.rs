@@ -4,7 +4,7 @@
 //! where it says it is, but in a thread that is not waited for beyond a limit: a user may have mounted something there that
 //! never answers. Whatever can't be found out keeps its objects. Only an error of the disk aborts the collection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,17 +12,19 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pip_accel_schema::store_path::ObjectId;
+use pip_accel_schema::store_path::{ObjectId, StorePath};
+use serde::Serialize;
 
 use super::roots::{self, RootState};
 use super::{GcError, GcPolicy, UsersKept};
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
+use crate::inspect::{RootCondition, condition};
 use crate::lock;
 use crate::lower::Gate;
 use crate::lower::record::{self, Said};
 use crate::root::{Root, RootKind};
-use crate::store::Store;
+use crate::store::{Access, Store};
 
 /// Files of one user that count: more environments than anybody has. Those beyond, by name, say nothing.
 const FILES_OF_USER_MAX: usize = 10_000;
@@ -57,14 +59,32 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct UserFiles(Vec<Seen>);
 
+/// What processes of other users work with. While this lives, they find nothing that they did not find before.
+#[derive(Debug, Default)]
+pub(crate) struct UsersAtWork {
+    _gate: Option<Gate>,
+    objects: HashSet<ObjectId>,
+}
+
+impl UsersAtWork {
+    /// Whether one of them works with the object whose folder has the name `path`.
+    pub(crate) fn use_object(&self, path: &str) -> bool {
+        !self.objects.is_empty() && path.parse::<StorePath>().is_ok_and(|path| self.objects.contains(path.id()))
+    }
+}
+
 /// A root of another user that keeps objects of this store.
-#[derive(Debug, Clone)]
-pub(crate) struct UserRoot {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UserRoot {
     /// Name or number of the user.
-    pub(crate) user: String,
-    pub(crate) root: Option<Root>,
-    pub(crate) objects: Vec<ObjectId>,
-    pub(crate) is_gone: bool,
+    pub user: String,
+    /// The store that it is a root of.
+    pub store: PathBuf,
+    /// The root; absent for one that only a newer program understands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Root>,
+    /// What it needs of this store.
+    pub objects: Vec<ObjectId>,
 }
 
 impl Store {
@@ -88,9 +108,34 @@ impl Store {
         Ok(files)
     }
 
+    /// What users need, for a collection: all of it can be read.
+    pub(crate) fn examine_all_users(&self, policy: &GcPolicy) -> Result<UserFiles, GcError> {
+        self.examine_users(policy)?.all_known()
+    }
+
     /// The same while the gate is closed: what is new or changed counts as there.
     pub(crate) fn confirm_users(&self, before: &UserFiles) -> Result<UserFiles, GcError> {
-        self.list_users(before)
+        self.list_users(before)?.all_known()
+    }
+
+    /// Keeps other users from looking objects up, and tells with which ones their processes work.
+    pub(crate) fn hold_users_off(&self) -> Result<UsersAtWork, StoreError> {
+        let Some(gate) = self.close_gate()? else { return Ok(UsersAtWork::default()) };
+        let files = self.list_users_where(&UserFiles::default(), record::is_lease).and_then(UserFiles::all_known);
+        let files = files.map_err(|error| match error {
+            GcError::UserUnreadable { path, source } => StoreError::io("read", &path, source),
+            GcError::Store(error) => error,
+            // Roots are not looked at.
+            other => StoreError::io("read", &self.layout().users(), io::Error::other(other.to_string())),
+        })?;
+        Ok(UsersAtWork { _gate: Some(gate), objects: files.needs().copied().collect() })
+    }
+
+    /// Whether this process only looks at a store that another user collects: what that one alone may read is left out.
+    pub(crate) fn is_onlooker(&self) -> bool {
+        let me = nix::unistd::Uid::effective();
+        let is_owner = || fs::metadata(self.root()).is_ok_and(|metadata| metadata.uid() == me.as_raw());
+        self.access == Access::ReadOnly && !me.is_root() && !is_owner()
     }
 
     /// Closes the gate; `None` when nobody can use this as a lower store.
@@ -104,11 +149,15 @@ impl Store {
     }
 
     fn list_users(&self, before: &UserFiles) -> Result<UserFiles, GcError> {
+        self.list_users_where(before, |_| true)
+    }
+
+    fn list_users_where(&self, before: &UserFiles, wanted: impl Fn(&Path) -> bool) -> Result<UserFiles, GcError> {
         let folder = self.layout().users();
         let known: HashMap<&Path, &Seen> = before.0.iter().map(|seen| (seen.path.as_path(), seen)).collect();
         let mut spent: HashMap<u32, (usize, u64)> = HashMap::new();
         let mut files = Vec::new();
-        for path in sorted(&folder)? {
+        for path in sorted(&folder)?.into_iter().filter(|path| wanted(path)) {
             let metadata = match fs::symlink_metadata(&path) {
                 Ok(metadata) => metadata,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -142,6 +191,17 @@ impl Store {
 }
 
 impl UserFiles {
+    /// An error where there is something that can't be read: then nobody knows what is needed.
+    fn all_known(self) -> Result<Self, GcError> {
+        match self.0.iter().find(|seen| seen.said == Said::Hidden) {
+            Some(hidden) => {
+                let (path, source) = (hidden.path.clone(), io::ErrorKind::PermissionDenied.into());
+                Err(GcError::UserUnreadable { path, source })
+            }
+            None => Ok(self),
+        }
+    }
+
     /// The objects that are needed.
     pub(crate) fn needs(&self) -> impl Iterator<Item = &ObjectId> {
         self.0.iter().flat_map(|seen| {
@@ -152,7 +212,7 @@ impl UserFiles {
             };
             match &seen.said {
                 Said::Root { objects, .. } | Said::Lease { is_held: true, objects } => objects.iter().chain(at_place),
-                Said::Lease { is_held: false, .. } | Said::Nothing => [].iter().chain(&[]),
+                Said::Lease { is_held: false, .. } | Said::Hidden | Said::Nothing => [].iter().chain(&[]),
             }
         })
     }
@@ -165,6 +225,7 @@ impl UserFiles {
                 (Said::Root { .. }, Some(RootState::Dead(_))) => kept.gone += 1,
                 (Said::Root { .. }, _) => kept.roots += 1,
                 (Said::Lease { is_held: true, .. }, _) => kept.processes += 1,
+                (Said::Hidden, _) => kept.hidden += 1,
                 (Said::Nothing, _) if !is_unfinished(&seen.path) && kept.nonsense.len() < NONSENSE_SHOWN_MAX => {
                     kept.nonsense.push(seen.path.clone());
                 }
@@ -174,16 +235,15 @@ impl UserFiles {
         kept
     }
 
-    /// The roots, gone ones included.
-    pub(crate) fn roots(&self) -> impl Iterator<Item = UserRoot> {
+    /// The roots, gone ones included, and whether each is there.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = (UserRoot, RootCondition)> {
         self.0.iter().filter_map(|seen| match &seen.said {
-            Said::Root { root, objects, .. } => Some(UserRoot {
-                user: fs_ops::user_name(seen.owner),
-                root: root.clone(),
-                objects: objects.clone(),
-                is_gone: matches!(seen.state, Some(RootState::Dead(_))),
-            }),
-            Said::Lease { .. } | Said::Nothing => None,
+            Said::Root { root, objects, store } => {
+                let user = fs_ops::user_name(seen.owner);
+                let root = UserRoot { user, store: store.clone(), root: root.clone(), objects: objects.clone() };
+                Some((root, seen.state.as_ref().map_or(RootCondition::There, condition)))
+            }
+            Said::Lease { .. } | Said::Hidden | Said::Nothing => None,
         })
     }
 
@@ -193,6 +253,7 @@ impl UserFiles {
             let is_dead = match &seen.said {
                 Said::Root { .. } => matches!(seen.state, Some(RootState::Dead(_))),
                 Said::Lease { is_held, .. } => !is_held,
+                Said::Hidden => false,
                 Said::Nothing => is_unfinished(&seen.path) && seen.stamp.1 < now.saturating_sub(UNFINISHED_AGE_SECONDS),
             };
             if is_dead && let Err(error) = fs::remove_file(&seen.path) {

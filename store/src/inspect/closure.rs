@@ -16,6 +16,8 @@ use crate::store::Store;
 /// A root and all that it keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootClosure {
+    /// Whose root it is, where that is another user who reads this store as a lower store: name or number.
+    pub user: Option<String>,
     /// The root.
     pub root: Root,
     /// Whether it is there.
@@ -34,12 +36,14 @@ struct Reach {
 }
 
 impl Store {
-    /// Each root with what it keeps under `policy`, sorted by kind and name.
+    /// Each root with what it keeps under `policy`: those of this store by kind and name, then those of other users that this
+    /// one may learn about, by user, kind and name.
     ///
     /// # Errors
     /// When a root can't be examined or the database can't be read.
     pub fn root_closures(&self, policy: &GcPolicy) -> Result<Vec<RootClosure>, GcError> {
         let examined = self.examine_roots(policy)?;
+        let of_users = self.roots_of_users(policy)?;
         let found = self.database.snapshot("look up what the roots keep", |db| {
             let reach = Reach::read(db, policy.keep_sources)?;
             let mut named: HashMap<RowId, Vec<RowId>> = HashMap::new();
@@ -48,11 +52,22 @@ impl Store {
             }
             let closure = |row: &RowId| reach.from(named.get(row).map_or(&[][..], Vec::as_slice));
             let closures = examined.iter().map(|((row, root), state)| RootClosure {
+                user: None,
                 root: root.clone(),
                 condition: condition(state),
                 objects: closure(row),
             });
-            Ok(closures.collect())
+            let mut closures: Vec<RootClosure> = closures.collect();
+            for (found, condition) in of_users {
+                let Some(root) = found.root else { continue };
+                let mut rows = Vec::with_capacity(found.objects.len());
+                for id in &found.objects {
+                    rows.extend(db::object::find_any_state(db, id)?.map(|found| found.row));
+                }
+                let objects = reach.from(&rows);
+                closures.push(RootClosure { user: Some(found.user), root, condition, objects });
+            }
+            Ok(closures)
         })?;
         Ok(found)
     }

@@ -11,4 +11,5 @@ mod why;
 pub use closure::RootClosure;
 pub use origin::{InputTree, Origin};
 pub use share::{DiskShares, Share};
+pub(crate) use why::condition;
 pub use why::{KeptBy, PathStep, RootCondition, StepKind, Why};

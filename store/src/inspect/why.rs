@@ -4,7 +4,6 @@
 //! only what has to do with the object is read.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use pip_accel_schema::name::{PackageName, PackageVersion};
@@ -14,7 +13,7 @@ use serde::Serialize;
 
 use crate::db::inspect::Node;
 use crate::db::{self, Failure, RowId};
-use crate::gc::{DeadRoot, DeadRootReason, Examined, GcError, GcPolicy, KeptReason, RootState, UserFiles};
+use crate::gc::{DeadRoot, DeadRootReason, Examined, GcError, GcPolicy, KeptReason, RootState, UserFiles, UserRoot};
 use crate::lock::{self, LockOwner};
 use crate::root::Root;
 use crate::store::Store;
@@ -129,13 +128,7 @@ impl Store {
     /// When a root can't be examined or the database can't be read.
     pub fn why(&self, id: &ObjectId, policy: &GcPolicy) -> Result<Why, GcError> {
         let examined = self.examine_roots(policy)?;
-        let users = match self.examine_users(policy) {
-            // Only the store's owner may read what others need of it.
-            Err(GcError::UserUnreadable { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
-                UserFiles::default()
-            }
-            users => users?,
-        };
+        let users = self.examine_users(policy)?;
         let why = self.database.snapshot("look for what keeps an object", |db| {
             let Some(ancestors) = Ancestors::of(db, id, policy)? else { return Ok(None) };
             let mut why = Why::default();
@@ -177,6 +170,19 @@ impl Store {
         Ok(examined.into_iter().map(|((_, root), state)| (root, condition(&state))).collect())
     }
 
+    /// The roots of other users who read this store as a lower store, by user, kind and name; those that this user may
+    /// learn about: the store's owner of all.
+    ///
+    /// # Errors
+    /// When the folder in which they are, or a file there, can't be read.
+    pub fn roots_of_users(&self, policy: &GcPolicy) -> Result<Vec<(UserRoot, RootCondition)>, GcError> {
+        let users = self.examine_users(policy)?;
+        let mut roots: Vec<(UserRoot, RootCondition)> = users.roots().collect();
+        let key = |root: &UserRoot| (root.user.clone(), root.root.as_ref().map(|root| (root.kind, root.name.clone())));
+        roots.sort_by_cached_key(|(root, _)| key(root));
+        Ok(roots)
+    }
+
     fn processes(&self, db: &Connection, ancestors: &Ancestors) -> Result<Vec<KeptBy>, Failure> {
         let mut held: HashMap<String, bool> = HashMap::new();
         let mut found = Vec::new();
@@ -205,7 +211,7 @@ impl Store {
     }
 }
 
-pub(super) fn condition(state: &RootState) -> RootCondition {
+pub(crate) fn condition(state: &RootState) -> RootCondition {
     match state {
         RootState::Live { .. } => RootCondition::There,
         RootState::Kept(reason) => RootCondition::Kept { reason: *reason },
@@ -262,8 +268,8 @@ impl Ancestors {
 
     /// The roots of other users that lead to the object.
     fn users(&self, users: &UserFiles) -> Vec<KeptBy> {
-        let living = users.roots().filter(|root| !root.is_gone);
-        let kept = living.filter_map(|root| {
+        let living = users.roots().filter(|(_, condition)| *condition != RootCondition::Gone);
+        let kept = living.filter_map(|(root, _)| {
             let node = self.nodes.iter().find(|node| root.objects.contains(&node.id))?;
             Some(KeptBy::User { user: root.user, root: root.root, path: self.path(node) })
         });

@@ -11,6 +11,7 @@ use pip_accel_schema::store_path::ObjectId;
 use rusqlite::Connection;
 
 use super::{LowerStore, record};
+use crate::checkpoint::checkpoint;
 use crate::db::Failure;
 use crate::db::object::Found;
 use crate::error::{IoContext, StoreError};
@@ -34,6 +35,7 @@ impl Claim {
         let file = options.open(&path).on("create", &path)?;
         // Nobody deletes it before it is locked: the gate is held.
         file.lock().on("lock", &path)?;
+        checkpoint("lower-claim-begun");
         Ok(Self { path, file, ids: HashSet::new() })
     }
 
@@ -73,6 +75,7 @@ impl Claims {
     ) -> Result<Vec<Option<Object>>, StoreError> {
         let _gate = lower.enter()?;
         let found = lower.look_up(action, look_up)?;
+        checkpoint("lower-taken");
         let Some(users) = lower.users.as_deref().filter(|_| found.iter().any(Option::is_some)) else {
             return Ok(found);
         };
@@ -85,6 +88,7 @@ impl Claims {
             empty => empty.insert(Claim::start(users)?),
         };
         claim.add(found.iter().flatten().map(|object| &object.id))?;
+        checkpoint("lower-claimed");
         Ok(found)
     }
 }

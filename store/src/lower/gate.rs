@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::checkpoint::checkpoint;
 use crate::error::StoreError;
 
 /// How long the gate is waited for. A collector holds it for one transaction; whoever holds it longer does so on purpose,
@@ -43,10 +44,16 @@ fn hold(path: &Path, try_lock: impl Fn(&File) -> Result<(), std::fs::TryLockErro
     let options = FileOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
     let file = options.map_err(|error| StoreError::io("open the lock", path, error))?;
     let started = Instant::now();
+    let mut is_waiting = false;
     loop {
         match try_lock(&file) {
             Ok(()) => return Ok(Gate { _file: file }),
-            Err(std::fs::TryLockError::WouldBlock) if started.elapsed() < WAIT_MAX => std::thread::sleep(TRY_EVERY),
+            Err(std::fs::TryLockError::WouldBlock) if started.elapsed() < WAIT_MAX => {
+                if !std::mem::replace(&mut is_waiting, true) {
+                    checkpoint("gate-waits");
+                }
+                std::thread::sleep(TRY_EVERY);
+            }
             Err(std::fs::TryLockError::WouldBlock) => {
                 let error = io::Error::new(io::ErrorKind::TimedOut, "another process keeps it locked");
                 return Err(StoreError::io("lock", path, error));

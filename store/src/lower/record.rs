@@ -18,6 +18,7 @@ use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::store_path::ObjectId;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::checkpoint;
 use crate::error::{IoContext, StoreError};
 use crate::fs_ops;
 use crate::registry::Written;
@@ -62,6 +63,8 @@ pub(crate) enum Said {
         /// What it uses.
         objects: Vec<ObjectId>,
     },
+    /// Something that only its maker and the owner of the store may read.
+    Hidden,
     /// Nothing: it is none of ours.
     Nothing,
 }
@@ -69,6 +72,11 @@ pub(crate) enum Said {
 /// The name of a lease of this user.
 pub(crate) fn lease_name(unique: &str) -> String {
     format!("{}-{LEASE_WORD}-{unique}", Uid::effective())
+}
+
+/// Whether the name is that of a lease, whoever made it.
+pub(crate) fn is_lease(path: &Path) -> bool {
+    path.file_name().and_then(owner_of_name).is_some_and(|(_, word)| word == LEASE_WORD)
 }
 
 /// The file of a root of `store`, which is this user's.
@@ -105,7 +113,9 @@ pub(crate) fn write(
         file.write_all(&text)?;
         if is_durable { file.sync_all() } else { Ok(()) }
     });
+    checkpoint("lower-root-staged");
     let moved = written.and_then(|()| fs::rename(&staged, &path)).on("write", &path);
+    checkpoint("lower-root-written");
     if moved.is_err() {
         drop(fs::remove_file(&staged));
     } else if is_durable {
@@ -192,6 +202,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<(u32, Said)>> {
                 Some(libc::EACCES | libc::EPERM) if Uid::effective().is_root() => {
                     Ok(Some((owner_at(path), Said::Nothing)))
                 }
+                Some(libc::EACCES) => Ok(Some((owner_at(path), Said::Hidden))),
                 _ => Err(error),
             };
         }

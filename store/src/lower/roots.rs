@@ -49,6 +49,7 @@ impl Store {
                 record::write(users, self.root(), &root, here, self.is_durable())?;
             }
         }
+        self.checkpoint("lower-roots-said");
         Ok(())
     }
 

@@ -53,7 +53,7 @@ impl Store {
             verified_at: 0,
             references: record.references.clone(),
         };
-        let findings = Check { store: self, object: &object, depth, digests }.run();
+        let findings = Check::new(self, &object, (depth, digests)).run();
         if findings.is_empty() { Ok(FoundObject { id, record }) } else { Err(findings) }
     }
 }

@@ -3,7 +3,9 @@
 //! Each object holds its record, and `roots/` the roots. A new database is filled beside the old one, synced, and put in its
 //! place by one rename; the old file stays as `store.sqlite.damaged-N`, with its log. Killed anywhere, the old database or
 //! the new one is there, or none (which is refused when the store is opened), and the command can be repeated. An object whose record or content is wrong, or that needs one
-//! that is not there, is left out and named: nothing that was not looked at becomes valid.
+//! that is not there, is left out and named: nothing that was not looked at becomes valid. Nobody knows what such an object,
+//! or a root that can't be read, needs of the others: a file beside the database keeps collections away until a repair has
+//! dealt with all of it.
 
 mod found;
 mod salvage;
@@ -63,28 +65,40 @@ pub struct RebuildReport {
     pub kept: Option<PathBuf>,
 }
 
+impl RebuildReport {
+    /// Whether all objects and roots are registered again. Otherwise nothing is collected before a repair.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.findings.is_empty() && self.incomplete_roots.is_empty() && self.unreadable_roots.is_empty()
+    }
+}
+
 impl Store {
     /// Makes the database of the store at `options.root` anew from its objects and its written-down roots. With
     /// [`VerifyDepth::Full`] the bytes of every object are read before it is registered.
     ///
     /// # Errors
-    /// When there is no store, a running process uses it ([`StoreError::Busy`]), or something can't be read or written.
-    /// The old database is in its place then.
-    pub fn rebuild_database(options: OpenOptions, depth: VerifyDepth) -> Result<RebuildReport, OpenError> {
-        Self::rebuild_database_with(options, depth, Checkpoints::default())
+    /// When there is no store, a running process uses it ([`StoreError::Busy`]), something can't be read or written, or
+    /// `interrupt` is set. The old database is in its place then.
+    pub fn rebuild_database(
+        options: OpenOptions,
+        depth: VerifyDepth,
+        interrupt: &Interrupt,
+    ) -> Result<RebuildReport, OpenError> {
+        Self::rebuild_database_with(options, depth, (interrupt, Checkpoints::default()))
     }
 
     pub(crate) fn rebuild_database_with(
         options: OpenOptions,
         depth: VerifyDepth,
-        checkpoints: Checkpoints,
+        (interrupt, checkpoints): (&Interrupt, Checkpoints),
     ) -> Result<RebuildReport, OpenError> {
         let OpenOptions { root, access, durability, clock, .. } = options;
         let layout = Layout::new(std::path::absolute(&root).on("find", &root)?);
         check_format(&layout)?;
         refuse_network_file_system(&layout)?;
-        let _gc = lock::lock_exclusive(&layout.gc_lock())?;
-        let _publish = lock::lock_exclusive(&layout.publish_lock())?;
+        let _gc = wait_for(&layout.gc_lock(), interrupt)?;
+        let _publish = wait_for(&layout.publish_lock(), interrupt)?;
         refuse_running(&layout)?;
         forget_unfinished(&layout)?;
         let path = layout.database_beside(&fs_ops::unique_name(".new"));
@@ -92,16 +106,31 @@ impl Store {
             Database::open_at(&layout, path.clone(), DatabaseMode::ReadWrite, durability == Durability::Full)?;
         let files = SharedFiles::new(layout.clone());
         let store = Self::new(
-            Shared { layout, durability, files, checkpoints, interrupt: Interrupt::default() },
+            Shared { layout, durability, files, checkpoints, interrupt: interrupt.clone() },
             database,
             (access, clock),
         );
-        let mut report = store.fill(depth)?;
-        store.database.checkpoint();
+        // What stayed in its log would be lost with that.
+        let filled = store.fill(depth).and_then(|report| store.database.empty_log().map(|()| report));
         store.checkpoint("rebuild-filled");
         let Self { shared, database, .. } = store;
         drop(database);
+        let mut report = match filled {
+            Ok(report) => report,
+            Err(error) => {
+                for ending in ["", "-wal", "-shm"] {
+                    remove_if_there(&with_ending(&path, ending))?;
+                }
+                return Err(error.into());
+            }
+        };
+        if !report.is_whole() {
+            mark_incomplete(&shared, &report)?;
+        }
         report.kept = put_in_place(&shared, &path)?;
+        if report.is_whole() {
+            remove_if_there(&shared.layout.incomplete_marker())?;
+        }
         Ok(report)
     }
 
@@ -136,7 +165,11 @@ impl Store {
             }
         }
         let digests = InodeDigests::default();
-        Ok(names.par_iter().map(|name| self.look_at_folder(name, depth, &digests)).collect())
+        let look = |name: &String| {
+            self.interrupt().go_on()?;
+            Ok(self.look_at_folder(name, depth, &digests))
+        };
+        names.par_iter().map(look).collect()
     }
 
     fn set_roots(
@@ -197,6 +230,25 @@ fn refuse_running(layout: &Layout) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Says in a file beside the database that something is missing, with what it is for a reader.
+fn mark_incomplete(shared: &Shared, report: &RebuildReport) -> Result<(), StoreError> {
+    let path = shared.layout.incomplete_marker();
+    let objects = report.findings.iter().map(|finding| finding.store_path.clone());
+    let roots = report.incomplete_roots.iter().map(|root| root.root.name.clone());
+    let unreadable = report.unreadable_roots.iter().map(|path| path.display().to_string());
+    let mut lines: Vec<String> = objects.chain(roots).chain(unreadable).collect();
+    lines.dedup();
+    fs::write(&path, lines.join("\n") + "\n").on("write", &path)?;
+    if shared.durability == Durability::Full { fs_ops::sync_path(&path) } else { Ok(()) }
+}
+
+/// Holds a lock alone as soon as nobody else does.
+fn wait_for(path: &Path, interrupt: &Interrupt) -> Result<fs::File, StoreError> {
+    let file = lock::open_lock_file(path)?;
+    interrupt.wait_until(|| lock::try_lock(&file, path))?;
+    Ok(file)
 }
 
 /// Deletes the databases that killed runs did not finish.

@@ -12,6 +12,7 @@ use super::{Action, LostObject, Repaired, place};
 use crate::db::RowId;
 use crate::dedupe::Content;
 use crate::error::StoreError;
+use crate::fs_ops::user_name;
 use crate::layout::RECORD_FILE;
 use crate::object::{Object, read_record};
 use crate::publish::write_record;
@@ -98,7 +99,7 @@ impl Store {
         }
         let registered = patient.registered();
         let digests = InodeDigests::default();
-        let check = Check { store: self, object: &registered, depth: VerifyDepth::Full, digests: &digests };
+        let check = Check::new(self, &registered, (VerifyDepth::Full, &digests));
         let Some((record, has_record)) = self.trusted_record(patient, siblings)? else { return Ok(Mended::Not) };
         let findings = check.against(&record.manifest);
         let mut work = Work { store: self, patient, record, has_record, findings, actions: HashMap::new() };
@@ -143,8 +144,7 @@ impl Store {
 impl Work<'_> {
     fn run(&mut self, siblings: &mut Siblings<'_>) -> Result<Mended, StoreError> {
         let folder = self.patient.object.path.clone();
-        let damaged: HashSet<String> = self
-            .paths(|kind| !matches!(kind, FindingKind::ExtraFile | FindingKind::WrongMode | FindingKind::WrongTime));
+        let damaged: HashSet<String> = self.paths(|kind| kind != FindingKind::ExtraFile && !kind.is_of_state());
         let strays: Vec<String> = self.paths(|kind| kind == FindingKind::ExtraFile).into_iter().collect();
         if !strays.is_empty() {
             let to = self.store.quarantine_entries(&self.patient.path(), &folder, &strays)?;
@@ -154,12 +154,15 @@ impl Work<'_> {
             }
         }
         let executable: HashSet<&str> = self.record.manifest.entries().iter().filter_map(executable_path).collect();
-        for path in self.paths(|kind| matches!(kind, FindingKind::WrongMode | FindingKind::WrongTime)) {
-            if !is_below(&damaged, &path) {
-                place::correct(&folder.join(&path), executable.contains(path.as_str()))?;
+        let owner = self.store.owner();
+        let mut wrong: Vec<String> = self.paths(FindingKind::is_of_state).into_iter().collect();
+        wrong.retain(|path| !is_below(&damaged, path));
+        for path in wrong.iter().map(String::as_str).chain([""]) {
+            if let Err(foreign) = place::correct(&folder.join(path), executable.contains(path), owner)? {
+                let reason = format!("`{path}` belongs to {foreign}, and only root can change that: sudo chown -hR");
+                return Ok(Mended::Left(format!("{reason} {} {}", user_name(owner), folder.display())));
             }
         }
-        place::correct(&folder, false)?;
         if !damaged.is_empty() || !self.has_record {
             match self.replace(&damaged, siblings)? {
                 Some(Swapped::Done) => {}
@@ -167,14 +170,9 @@ impl Work<'_> {
                 Some(Swapped::Gone) | None => return Ok(Mended::Not),
             }
         }
-        let whole = Check {
-            store: self.store,
-            object: &self.patient.registered(),
-            depth: VerifyDepth::Quick,
-            digests: &InodeDigests::default(),
-        }
-        .against(&self.record.manifest)
-        .is_empty();
+        let (registered, digests) = (self.patient.registered(), InodeDigests::default());
+        let check = Check::new(self.store, &registered, (VerifyDepth::Quick, &digests));
+        let whole = check.against(&self.record.manifest).is_empty();
         if whole { Ok(Mended::Whole(self.outcomes())) } else { Ok(Mended::Not) }
     }
 
@@ -224,7 +222,7 @@ impl Work<'_> {
         findings.sort();
         findings.dedup();
         let action = |finding: &Finding| match finding.kind {
-            FindingKind::WrongMode | FindingKind::WrongTime => Action::Corrected,
+            kind if kind.is_of_state() => Action::Corrected,
             FindingKind::MissingReference => self.mend_reference(&finding.detail),
             _ => {
                 let known = finding.path.as_ref().and_then(|path| self.actions.get(path));

@@ -30,7 +30,7 @@ use serde::Serialize;
 use crate::db;
 use crate::error::StoreError;
 use crate::object::Object;
-use crate::root::Root;
+use crate::root::{Root, is_absent};
 use crate::store::Store;
 use crate::verify::{Finding, FindingKind, VerifyOptions};
 use mend::{Mended, Patient};
@@ -107,6 +107,10 @@ impl Action {
     pub const fn is_repair(&self) -> bool {
         !matches!(self, Self::Quarantined { .. } | Self::Left { .. })
     }
+
+    const fn is_left(&self) -> bool {
+        matches!(self, Self::Left { .. })
+    }
 }
 
 /// A finding and what was done about it.
@@ -160,7 +164,8 @@ impl RepairReport {
     }
 }
 
-/// The objects that are being repaired by this handle: absent to its leases, replaced when published.
+/// The objects that are being repaired by this handle: absent to its leases, replaced when published. `lost` says why that
+/// is another notion than an object whose folder is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Damaged {
     repairing: AtomicBool,
@@ -252,7 +257,19 @@ impl Store {
         report.findings.sort();
         report.affected_roots.sort_by(|left, right| (left.kind, &left.name).cmp(&(right.kind, &right.name)));
         report.affected_roots.dedup();
+        if options.objects.is_empty() && !report.findings.iter().any(|repaired| repaired.action.is_left()) {
+            self.allow_collections()?;
+        }
         Ok(report)
+    }
+
+    /// All that was not registered when the database was made anew is registered now, or away and named.
+    fn allow_collections(&self) -> Result<(), StoreError> {
+        let path = self.layout().incomplete_marker();
+        match fs::remove_file(&path) {
+            Err(error) if !is_absent(&error) => Err(StoreError::io("delete", &path, error)),
+            _ => Ok(()),
+        }
     }
 
     /// The damaged objects: sources first, since others are made of them, then published wheels, then builds.
@@ -344,5 +361,5 @@ impl Store {
 
 /// Whether somebody may have seen wrong bytes.
 const fn is_of_bytes(kind: FindingKind) -> bool {
-    !matches!(kind, FindingKind::WrongMode | FindingKind::WrongTime | FindingKind::ExtraFile)
+    !kind.is_of_state() && !matches!(kind, FindingKind::ExtraFile)
 }

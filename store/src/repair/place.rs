@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::AT_FDCWD;
@@ -34,17 +34,46 @@ pub(super) fn make_readable(path: &Path) -> Result<(), StoreError> {
     fchmodat(AT_FDCWD, path, Mode::from_bits_truncate(mode), FchmodatFlags::NoFollowSymlink).on("set the mode of", path)
 }
 
-/// Gives what is there its canonical mode and time; `executable` is what the object's manifest says of a file.
-pub(super) fn correct(path: &Path, executable: bool) -> Result<(), StoreError> {
+/// Gives what is there its owner, its canonical mode and time, and takes its attributes away; `executable` is what the
+/// object's manifest says of a file. `Err`: the user to whom it belongs, which this one can't change.
+pub(super) fn correct(path: &Path, executable: bool, owner: u32) -> Result<Result<(), String>, StoreError> {
     let metadata = fs::symlink_metadata(path).on("examine", path)?;
-    if metadata.is_symlink() {
-        return fs_ops::canonicalise_link(path);
-    }
+    let give = || match if metadata.uid() == owner { Ok(()) } else { lchown(path, Some(owner), None) } {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        given => given.map(|()| true).on("change the owner of", path),
+    };
+    let mut is_ours = true;
     if metadata.is_dir() {
-        return change_folder(path, || fs_ops::canonicalise_folder(path));
+        change_folder(path, || {
+            is_ours = give()?;
+            if is_ours {
+                strip_attributes(path)?;
+                fs_ops::canonicalise_folder(path)?;
+            }
+            Ok(())
+        })?;
+    } else {
+        is_ours = give()?;
+        if is_ours && metadata.is_symlink() {
+            fs_ops::canonicalise_link(path)?;
+        } else if is_ours {
+            fs_ops::canonicalise_open_file(&strip_attributes(path)?, executable, path)?;
+        }
     }
+    Ok(if is_ours { Ok(()) } else { Err(fs_ops::user_name(metadata.uid())) })
+}
+
+/// Takes attributes away from a file or folder, whose mode may then be another one; gives it opened.
+fn strip_attributes(path: &Path) -> Result<File, StoreError> {
     let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
-    fs_ops::canonicalise_open_file(&file.on("open", path)?, executable, path)
+    let file = file.on("open", path)?;
+    if !fs_ops::foreign_attributes(&file).on("list the attributes of", path)?.is_empty() {
+        // The owner may change attributes of what he may write to only.
+        let mode = if file.metadata().is_ok_and(|metadata| metadata.is_dir()) { 0o755 } else { 0o644 };
+        file.set_permissions(fs::Permissions::from_mode(mode)).on("set the mode of", path)?;
+        fs_ops::strip_extended_attributes(&file, path)?;
+    }
+    Ok(file)
 }
 
 /// Does something to a folder that its immutable flag would forbid; it has the flag again afterwards.

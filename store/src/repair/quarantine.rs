@@ -55,9 +55,10 @@ impl Store {
     pub(super) fn quarantine_object(&self, patient: &Patient, reason: String) -> Result<Mended, StoreError> {
         let path = patient.path();
         let to = self.quarantine_place(&path)?;
+        let users = self.hold_users_off()?;
         let _publish = lock::lock_exclusive(&self.layout().publish_lock())?;
         let moved = self.database.write_durably("take an object out", |db| {
-            if self.is_used(db, patient.row)? {
+            if users.use_object(&path) || self.is_used(db, patient.row)? {
                 return Ok(None);
             }
             let moved = move_out(&self.layout().object(&path), &to)?;

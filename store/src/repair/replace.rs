@@ -16,6 +16,7 @@ impl Lease {
     /// Puts a sealed and synced tree in the place of the damaged object with its id, and claims that. Where its content
     /// is another one than the registered, the row says so from the same transaction on.
     pub(crate) fn replace(&self, store: &Store, mut object: Sealable) -> Result<(), StoreError> {
+        let users = store.hold_users_off()?;
         let publish = lock::lock_exclusive(&store.layout().publish_lock())?;
         let beside = store.move_beside_objects(object.tree.path())?;
         object.tree.set_published();
@@ -26,7 +27,7 @@ impl Lease {
             let known = db::object::find_valid(db, store.layout(), &object.id)?;
             let known = known.map(|(_, known)| known.content_digest);
             let changed = known != Some(object.record.content_digest);
-            match store.exchange(db, (found.row, &found.path), &beside)? {
+            match store.exchange(db, (found.row, &found.path), &beside, &users)? {
                 Swapped::Done => {}
                 Swapped::InUse => return Err(StoreError::InUse(object.id).into()),
                 Swapped::Gone => return Err(StoreError::MissingObject(object.id).into()),
@@ -41,6 +42,7 @@ impl Lease {
             Ok((found.row, changed))
         });
         drop(publish);
+        drop(users);
         store.checkpoint("replace-exchanged");
         // The old tree, or the new one where it could not be exchanged.
         let discarded = store.discard(&beside);

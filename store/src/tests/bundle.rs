@@ -25,14 +25,14 @@ fn bundle(store: &Arc<Store>, names: &[&str], base: &[&str]) -> Result<(Vec<u8>,
 }
 
 fn unbundle(store: &Arc<Store>, bytes: &[u8]) -> Result<(usize, usize), BundleError> {
-    let unbundled = store.lease().expect("a lease").read_bundle(bytes, &|_: &BundleManifest| Ok(()))?;
+    let unbundled = store.lease().expect("a lease").read_bundle(bytes, &|_: &BundleManifest| Ok(()), &mut |_| {})?;
     Ok((unbundled.added, unbundled.present))
 }
 
 /// The process of a role: takes in the bundle beside the store.
 pub(super) fn unbundle_file(store: &Arc<Store>) {
     let file = File::open(store.root().with_file_name("bundle.tar")).expect("a bundle");
-    store.lease().expect("a lease").read_bundle(file, &|_: &BundleManifest| Ok(())).expect("taken in");
+    store.lease().expect("a lease").read_bundle(file, &|_: &BundleManifest| Ok(()), &mut |_| {}).expect("taken in");
 }
 
 /// A chain: each of these refers to the one before it.

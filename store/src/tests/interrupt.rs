@@ -41,14 +41,14 @@ fn what_takes_long_ends_in_order() {
     assert!(lease.take(&[object.id]).expect("looked up")[0].is_none(), "it was marked before the end");
     again.gc_apply(&everything, &mut |_| {}).expect("collected");
     assert_eq!(std::fs::read_dir(test.path("trash")).expect("listed").count(), 0);
-    lease.read_bundle(&whole[..], &|_| Ok(())).expect("taken in");
+    lease.read_bundle(&whole[..], &|_| Ok(()), &mut |_| {}).expect("taken in");
     assert_eq!(again.verify(&VerifyOptions::default()).expect("verified"), []);
     drop(lease);
 
     let far = TestStore::new();
     far.store.interrupt().set();
     let lease = far.store.lease().expect("a lease");
-    let read = lease.read_bundle(&whole[..], &|_| Ok(()));
+    let read = lease.read_bundle(&whole[..], &|_| Ok(()), &mut |_| {});
     assert!(matches!(read, Err(BundleError::Store(StoreError::Interrupted))), "{read:?}");
     drop(lease);
     assert_eq!(std::fs::read_dir(far.path("store")).expect("listed").count(), 0);

@@ -181,7 +181,7 @@ fn adopted_files_become_canonical() {
 }
 
 /// Sets an extended attribute with the system's own tool, where there is one and the file system has attributes.
-fn set_attribute(path: &Path) -> bool {
+pub(super) fn set_attribute(path: &Path) -> bool {
     let mut command = std::process::Command::new("setfattr");
     let done = command.args(["-n", "user.origin", "-v", "elsewhere"]).arg(path).status();
     match done {

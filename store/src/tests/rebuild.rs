@@ -6,12 +6,12 @@ use super::child::Helper;
 use super::verify::{damage, overwrite};
 use super::*;
 use crate::open::OpenError;
-use crate::{FindingKind, NewRoot, RebuildReport, Root, RootKind, VerifyDepth, VerifyOptions};
+use crate::{FindingKind, Interrupt, NewRoot, RebuildReport, Root, RootKind, VerifyDepth, VerifyOptions};
 
 const DATABASE: &str = "db/store.sqlite";
 
 fn rebuild(test: &TestStore) -> RebuildReport {
-    Store::rebuild_database(options(&test.root()), VerifyDepth::Full).expect("rebuilt")
+    Store::rebuild_database(options(&test.root()), VerifyDepth::Full, &Interrupt::default()).expect("rebuilt")
 }
 
 fn remove_database(test: &TestStore) {
@@ -215,13 +215,27 @@ fn any_location_is_written_down() {
     assert_eq!(test.again().roots().expect("roots"), before);
 }
 
+/// Interrupted while the objects are looked at, it leaves the old database, and nothing beside it.
+#[test]
+fn an_interrupted_rebuild_leaves_the_old_database() {
+    let test = filled();
+    let before = known(&test.store, &ALL);
+    let interrupt = Interrupt::default();
+    interrupt.set();
+    let refused = Store::rebuild_database(options(&test.root()), VerifyDepth::Full, &interrupt);
+    assert!(matches!(refused, Err(OpenError::Store(StoreError::Interrupted))), "{refused:?}");
+    let names = fs::read_dir(test.path("db")).expect("list").filter_map(Result::ok).map(|entry| entry.file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().contains(".new-")));
+    assert_eq!(known(&test.again(), &ALL), before);
+}
+
 /// While a process works with objects, the database stays.
 #[test]
 fn a_database_in_use_is_not_made_anew() {
     let test = filled();
     let mut user = Helper::start("lease a", &test.root());
     user.wait_for("taken");
-    let refused = Store::rebuild_database(options(&test.root()), VerifyDepth::Quick);
+    let refused = Store::rebuild_database(options(&test.root()), VerifyDepth::Quick, &Interrupt::default());
     assert!(matches!(refused, Err(OpenError::Store(StoreError::Busy { .. }))), "{refused:?}");
     user.finish();
     assert_eq!(rebuild(&test).objects, 4);
@@ -286,6 +300,12 @@ fn an_object_that_could_not_be_read_comes_back_to_its_root() {
     assert_eq!((report.objects, report.incomplete_roots.len()), (3, 1), "{report:?}");
     change(&aside, &record);
     let store = test.again();
+    // Nobody knows yet what it needs.
+    let before = store.objects_named(&"a".parse().expect("a name"), None).expect("objects");
+    let refused = store.gc_apply(&no_age(), &mut |_| {});
+    assert!(matches!(refused, Err(crate::GcError::Incomplete { .. })), "{refused:?}");
+    assert!(store.gc_plan(&no_age()).is_err());
+    assert_eq!(store.objects_named(&"a".parse().expect("a name"), None).expect("objects"), before);
     let (repaired, _) = super::repair::repair_with(&store, "");
     assert!(repaired.is_whole(), "{repaired:?}");
     let gone = store.gc_apply(&no_age(), &mut |_| {}).expect("collected").deleted;

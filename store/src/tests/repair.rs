@@ -106,6 +106,42 @@ fn each_kind_of_damage_is_repaired() {
     }
 }
 
+/// C8, C9: an extended attribute is found when all is read, another owner at any look; both are put right in place.
+#[test]
+fn attributes_and_owners_are_found_and_set_right() {
+    for place in ["site/pkg/code.py", "site/pkg", "", "manifest.json"] {
+        let test = TestStore::new();
+        let object = published(&test, "a");
+        let path = object.path.join(place);
+        let mode = fs::metadata(&path).expect("metadata").mode();
+        let inode = fs::metadata(&object.path).expect("metadata").ino();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o200)).expect("chmod");
+        let mut expected = Vec::new();
+        if super::publish::set_attribute(&path) {
+            expected.push(FindingKind::ExtraAttribute);
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::lchown(&path, Some(4242), None).expect("root may");
+            expected.push(FindingKind::WrongOwner);
+            let quick: Vec<FindingKind> =
+                test.store.verify(&VerifyOptions::default()).expect("looked").iter().map(|found| found.kind).collect();
+            assert_eq!(quick, [FindingKind::WrongOwner], "{place}");
+        }
+        let mut found: Vec<FindingKind> = findings(&test.store).iter().map(|found| found.kind).collect();
+        found.sort_by_key(|kind| *kind == FindingKind::WrongOwner);
+        assert_eq!(found, expected, "{place}");
+        let (report, _) = repair_with(&test.store, "");
+        assert!(report.findings.iter().all(|repaired| repaired.action == Action::Corrected), "{place} {report:?}");
+        assert_eq!(findings(&test.store), [], "{place}");
+        assert_eq!(
+            fs::metadata(&object.path).expect("metadata").ino(),
+            inode,
+            "{place}: nothing is exchanged for that"
+        );
+    }
+}
+
 /// Modes and times are set in place, and nothing is made anew for them.
 #[test]
 fn modes_and_times_are_set_in_place() {

@@ -1,28 +1,30 @@
 //! The check of one object against its record.
 
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use pip_accel_schema::digest::FileDigest;
 use pip_accel_schema::manifest::{EntryKind, Manifest};
 use rayon::prelude::*;
 
-use super::inodes::InodeDigests;
+use super::inodes::{Held, InodeDigests};
 use super::{Finding, FindingKind, Registered, VerifyDepth};
-use crate::fs_ops::{CANONICAL_MTIME, mode_of_file};
+use crate::fs_ops::{CANONICAL_MTIME, foreign_attributes, mode_of_file, user_name};
 use crate::layout::RECORD_FILE;
 use crate::object::read_record;
 use crate::store::Store;
 
 /// The check of one object.
 pub(crate) struct Check<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) object: &'a Registered,
-    pub(crate) depth: VerifyDepth,
-    pub(crate) digests: &'a InodeDigests,
+    store: &'a Store,
+    object: &'a Registered,
+    depth: VerifyDepth,
+    digests: &'a InodeDigests,
+    /// The user to whom all of the store belongs.
+    owner: u32,
 }
 
 /// A file whose bytes are to be read.
@@ -31,6 +33,16 @@ struct Unread<'a> {
     path: String,
     metadata: Metadata,
     expected: &'a FileDigest,
+}
+
+impl<'a> Check<'a> {
+    pub(crate) fn new(
+        store: &'a Store,
+        object: &'a Registered,
+        (depth, digests): (VerifyDepth, &'a InodeDigests),
+    ) -> Self {
+        Self { store, object, depth, digests, owner: store.owner() }
+    }
 }
 
 impl Check<'_> {
@@ -58,7 +70,7 @@ impl Check<'_> {
             return vec![self.finding(None, FindingKind::WrongType, "not a folder")];
         }
         let mut findings = Vec::new();
-        self.check_mode_and_time(None, &metadata, 0o555, &mut findings);
+        self.check_state(None, (&folder, &metadata), 0o555, &mut findings);
         let record = match read_record(&folder) {
             Ok(record) => record,
             Err(error) => {
@@ -115,7 +127,8 @@ impl Check<'_> {
                     }
                 };
                 if path == RECORD_FILE {
-                    self.check_mode_and_time(Some(&path), &metadata, mode_of_file(false), findings);
+                    self.check_state(Some(&path), (&entry.path(), &metadata), mode_of_file(false), findings);
+                    self.check_attributes(Some(&path), &entry.path(), findings);
                     continue;
                 }
                 let Some(kind) = expected.remove(path.as_str()) else {
@@ -148,18 +161,16 @@ impl Check<'_> {
         let (place, metadata) = found;
         match kind {
             EntryKind::Directory if metadata.is_dir() => {
-                self.check_mode_and_time(Some(path), metadata, 0o555, findings);
+                self.check_state(Some(path), found, 0o555, findings);
             }
             EntryKind::Symlink { target } if metadata.is_symlink() => {
-                if metadata.mtime() != CANONICAL_MTIME {
-                    findings.push(self.finding(Some(path), FindingKind::WrongTime, metadata.mtime().to_string()));
-                }
+                self.check_time_and_owner(Some(path), metadata, findings);
                 if !fs::read_link(place).is_ok_and(|text| text.as_os_str() == target.as_str()) {
                     findings.push(self.finding(Some(path), FindingKind::WrongContent, ""));
                 }
             }
             EntryKind::File { size, executable, .. } if metadata.is_file() => {
-                self.check_mode_and_time(Some(path), metadata, mode_of_file(*executable), findings);
+                self.check_state(Some(path), found, mode_of_file(*executable), findings);
                 if metadata.len() != *size {
                     let detail = format!("{} bytes instead of {size}", metadata.len());
                     findings.push(self.finding(Some(path), FindingKind::WrongSize, detail));
@@ -171,24 +182,53 @@ impl Check<'_> {
 
     /// Reads the files whose lengths are right, in parallel: one object may be most of a store.
     fn check_contents(&self, files: &[Unread<'_>]) -> Vec<Finding> {
-        let check = |file: &Unread<'_>| match self.digests.of(&file.place, &file.metadata) {
-            Err(error) => Some(self.finding(Some(&file.path), FindingKind::UnreadableFile, error)),
-            Ok(digest) if digest == *file.expected => None,
-            Ok(digest) => {
-                let detail = format!("BLAKE3 {digest} instead of {}", file.expected);
-                Some(self.finding(Some(&file.path), FindingKind::WrongContent, detail))
+        let check = |file: &Unread<'_>| {
+            let wrong = |kind, detail| Some(self.finding(Some(&file.path), kind, detail));
+            match self.digests.of(&file.place, &file.metadata) {
+                Err(error) => [wrong(FindingKind::UnreadableFile, error), None],
+                Ok(Held { digest, attributes }) => {
+                    let detail = || format!("BLAKE3 {digest} instead of {}", file.expected);
+                    let content =
+                        if digest == *file.expected { None } else { wrong(FindingKind::WrongContent, detail()) };
+                    [content, if attributes.is_empty() { None } else { wrong(FindingKind::ExtraAttribute, attributes) }]
+                }
             }
         };
-        files.par_iter().filter_map(check).collect()
+        files.par_iter().flat_map_iter(|file| check(file).into_iter().flatten()).collect()
     }
 
-    fn check_mode_and_time(&self, path: Option<&str>, metadata: &Metadata, mode: u32, findings: &mut Vec<Finding>) {
+    /// Attributes of what is not read as a content: folders and the record.
+    fn check_attributes(&self, path: Option<&str>, place: &Path, findings: &mut Vec<Finding>) {
+        if self.depth != VerifyDepth::Full {
+            return;
+        }
+        let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(place);
+        match opened.and_then(|opened| foreign_attributes(&opened)) {
+            Ok(names) if names.is_empty() => {}
+            Ok(names) => findings.push(self.finding(path, FindingKind::ExtraAttribute, names.join(" "))),
+            Err(error) => findings.push(self.finding(path, FindingKind::UnreadableFile, error.to_string())),
+        }
+    }
+
+    fn check_time_and_owner(&self, path: Option<&str>, metadata: &Metadata, findings: &mut Vec<Finding>) {
+        if metadata.mtime() != CANONICAL_MTIME {
+            findings.push(self.finding(path, FindingKind::WrongTime, metadata.mtime().to_string()));
+        }
+        if metadata.uid() != self.owner {
+            let detail = format!("{} instead of {}", user_name(metadata.uid()), user_name(self.owner));
+            findings.push(self.finding(path, FindingKind::WrongOwner, detail));
+        }
+    }
+
+    fn check_state(&self, path: Option<&str>, found: (&Path, &Metadata), mode: u32, findings: &mut Vec<Finding>) {
+        let (place, metadata) = found;
         let found = metadata.mode() & 0o7777;
         if found != mode {
             findings.push(self.finding(path, FindingKind::WrongMode, format!("{found:04o} instead of {mode:04o}")));
         }
-        if metadata.mtime() != CANONICAL_MTIME {
-            findings.push(self.finding(path, FindingKind::WrongTime, metadata.mtime().to_string()));
+        self.check_time_and_owner(path, metadata, findings);
+        if metadata.is_dir() {
+            self.check_attributes(path, place, findings);
         }
     }
 }

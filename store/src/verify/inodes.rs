@@ -11,13 +11,22 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pip_accel_schema::digest::FileDigest;
 
+use crate::fs_ops::foreign_attributes;
 use crate::tree::hash_with;
 
 /// Bytes read at once; BLAKE3 hashes 16 KiB in parallel lanes, and few calls matter more than a small cache.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// What reading an inode gave: its digest, or the error's text.
-type Answer = Result<FileDigest, String>;
+/// What an inode holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) digest: FileDigest,
+    /// Names of extended attributes that no object has, with spaces between; mostly empty.
+    pub(crate) attributes: String,
+}
+
+/// What reading an inode gave, or the error's text.
+type Answer = Result<Held, String>;
 
 /// Device and inode of a file with several names, and what it holds once somebody has read it.
 type Known = HashMap<(u64, u64), Arc<OnceLock<Answer>>>;
@@ -31,7 +40,7 @@ pub(crate) struct InodeDigests {
 }
 
 impl InodeDigests {
-    /// The digest of the file at `place`, whose metadata are known; read unless it was before.
+    /// What the file at `place` holds, whose metadata are known; read unless it was before.
     pub(crate) fn of(&self, place: &Path, metadata: &Metadata) -> Answer {
         if metadata.nlink() < 2 {
             return self.read(place);
@@ -45,7 +54,7 @@ impl InodeDigests {
     /// The digest of an inode that was read already.
     pub(crate) fn seen(&self, inode: (u64, u64)) -> Option<FileDigest> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&inode)?.get()?.as_ref().ok().copied()
+        known.get(&inode)?.get()?.as_ref().ok().map(|held| held.digest)
     }
 
     /// Bytes read so far.
@@ -54,22 +63,35 @@ impl InodeDigests {
     }
 
     fn read(&self, place: &Path) -> Answer {
-        let (digest, size) = digest_of(place).map_err(|error| error.to_string())?;
+        let (held, size) = read(place).map_err(|error| error.to_string())?;
         self.bytes.fetch_add(size, Ordering::Relaxed);
-        Ok(digest)
+        Ok(held)
     }
 }
 
 /// Reads the file at `place`, which is no link: its digest and length.
 pub(crate) fn digest_of(place: &Path) -> io::Result<(FileDigest, u64)> {
+    digest(&mut open(place)?)
+}
+
+fn read(place: &Path) -> io::Result<(Held, u64)> {
+    let mut file = open(place)?;
+    let (digest, size) = digest(&mut file)?;
+    Ok((Held { digest, attributes: foreign_attributes(&file)?.join(" ") }, size))
+}
+
+fn open(place: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(place)
+}
+
+fn digest(file: &mut File) -> io::Result<(FileDigest, u64)> {
     thread_local! {
         static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    let mut file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(place)?;
     let mut hasher = blake3::Hasher::new();
     let size = BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(BUFFER_BYTES, 0);
-        hash_with(&mut file, &mut hasher, buffer)
+        hash_with(file, &mut hasher, buffer)
     })?;
     Ok((FileDigest::from_bytes(*hasher.finalize().as_bytes()), size))
 }

@@ -25,10 +25,10 @@ pub(crate) use inodes::{InodeDigests, digest_of};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerifyDepth {
-    /// Names, types, sizes, modes and times.
+    /// Names, types, sizes, modes, owners and times.
     #[default]
     Quick,
-    /// Also the bytes of every file, and the database's own consistency.
+    /// Also the bytes and the extended attributes of every file, and the database's own consistency.
     Full,
 }
 
@@ -66,6 +66,10 @@ pub enum FindingKind {
     WrongMode,
     /// A modification time is not canonical: somebody wrote here.
     WrongTime,
+    /// The owner is not the store's.
+    WrongOwner,
+    /// There is an extended attribute or an access list.
+    ExtraAttribute,
     /// A file where a folder should be, or the like.
     WrongType,
     /// A folder among the objects that no row speaks of.
@@ -82,6 +86,13 @@ pub enum FindingKind {
     WrongSharedFile,
     /// The database contradicts itself.
     DatabaseDamaged,
+}
+
+impl FindingKind {
+    /// Whether it is not about what is there but about how: what is put right in place.
+    pub(crate) const fn is_of_state(self) -> bool {
+        matches!(self, Self::WrongMode | Self::WrongTime | Self::WrongOwner | Self::ExtraAttribute)
+    }
 }
 
 /// One thing that is wrong. A file that several objects share by hard links is found in each of them.
@@ -165,7 +176,7 @@ impl Store {
         let check = |object| -> Result<(&Registered, VerifyDepth, Vec<Finding>), StoreError> {
             self.interrupt().go_on()?;
             let depth = depth(object);
-            Ok((object, depth, Check { store: self, object, depth, digests: &digests }.run()))
+            Ok((object, depth, Check::new(self, object, (depth, &digests)).run()))
         };
         let checked: Vec<_> = registered.par_iter().map(check).collect::<Result<_, _>>()?;
         let read = checked.iter().filter(|(_, depth, _)| *depth == VerifyDepth::Full);
@@ -224,8 +235,8 @@ impl Store {
                 return Some(finding(&path, "not a file".to_owned()));
             }
             match digests.of(&path, &metadata) {
-                Ok(digest) if digest == content.digest => None,
-                Ok(digest) => Some(finding(&path, format!("BLAKE3 {digest}"))),
+                Ok(held) if held.digest == content.digest => None,
+                Ok(held) => Some(finding(&path, format!("BLAKE3 {}", held.digest))),
                 Err(error) => Some(finding(&path, error)),
             }
         })

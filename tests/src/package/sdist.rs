@@ -193,9 +193,8 @@ impl SdistBuilder {
     #[must_use]
     pub fn build(&self) -> BuiltFile {
         let stem = format!("{}-{}", escaped(&self.name), self.version);
-        let mut files = self.files.clone();
+        let mut files = self.checkout();
         files.push(("PKG-INFO".to_owned(), self.pkg_info().into_bytes()));
-        files.extend(self.backend_files());
         files.sort();
         let bytes = match self.format {
             SdistFormat::Zip => {
@@ -210,6 +209,15 @@ impl SdistBuilder {
         };
         let file_name = format!("{stem}{}", self.format.suffix());
         BuiltFile { name: self.name.clone(), version: self.version.clone(), file_name, bytes }
+    }
+
+    /// The project's files as its repository has them: no archive, and no `PKG-INFO`.
+    #[must_use]
+    pub fn checkout(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files = self.files.clone();
+        files.extend(self.backend_files());
+        files.sort();
+        files
     }
 
     fn pkg_info(&self) -> String {
@@ -256,8 +264,8 @@ impl SdistBuilder {
         let extensions: Vec<String> =
             self.extensions.iter().map(|(module, path)| format!("Extension({module:?}, [{path:?}])")).collect();
         format!(
-            "import os\nfrom setuptools import Extension, find_packages, setup\n\
-             print('build-marker {name}', flush=True)\n\
+            "import os, sys\nfrom setuptools import Extension, find_packages, setup\n\
+             print('build-marker {name}')\nsys.stdout.flush()\n\
              if os.path.exists('snippet.py'):\n    exec(open('snippet.py').read())\n\
              setup(name={name:?}, version={version:?}, package_dir={{'': 'src'}}, packages=find_packages('src'),\n\
              \x20     ext_modules=[{}])\n",
@@ -280,8 +288,12 @@ impl SdistBuilder {
 const ANSWER_SOURCE: &str = "#include <Python.h>\n\
     static PyObject *answer(PyObject *self, PyObject *args) { return PyLong_FromLong(42); }\n\
     static PyMethodDef methods[] = {{\"answer\", answer, METH_NOARGS, \"\"}, {NULL, NULL, 0, NULL}};\n\
+    #if PY_MAJOR_VERSION < 3\n\
+    PyMODINIT_FUNC init_answer(void) { Py_InitModule(\"_answer\", methods); }\n\
+    #else\n\
     static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, \"_answer\", NULL, -1, methods};\n\
-    PyMODINIT_FUNC PyInit__answer(void) { return PyModule_Create(&module); }\n";
+    PyMODINIT_FUNC PyInit__answer(void) { return PyModule_Create(&module); }\n\
+    #endif\n";
 
 fn header(kind: tar::EntryType, mode: u32) -> tar::Header {
     let mut header = tar::Header::new_ustar();

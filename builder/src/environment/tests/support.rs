@@ -351,6 +351,7 @@ pub(super) fn request<'a>(
         request_digest: ValueDigest::from_bytes([1; 32]),
         store_root,
         keep_foreign: false,
+        take_over: None,
         replace: Replace::Ours,
         scripts_prefix: None,
         link_farm: None,

@@ -20,8 +20,8 @@ pub(in crate::python) use cache::stamp_key;
 pub use cache::{INTERPRETER_NAMESPACE, Memo, MemoGet, MemoPut, query_remembered};
 pub use discovery::{FindError, Found, SearchPath, find, list};
 pub use run::{SCRIPT_OUTPUT_BYTES_MAX, SCRIPT_TIME_MAX, ScriptError};
-pub(in crate::python) use run::{Script, run_script};
-pub use support::{Unsupported, supports_builds, supports_environments};
+pub(crate) use run::{Script, run_script};
+pub use support::{Unsupported, supports_environments};
 
 /// Why an interpreter can't be used.
 #[derive(Debug, thiserror::Error)]

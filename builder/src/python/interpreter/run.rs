@@ -42,15 +42,15 @@ pub enum ScriptError {
 
 /// A script and the interpreter's own options for it.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::python) struct Script<'a> {
+pub(crate) struct Script<'a> {
     /// Options before `-c`: `-E`, `-s`, `-S`.
-    pub(in crate::python) options: &'a [&'a str],
-    pub(in crate::python) text: &'a str,
-    pub(in crate::python) arguments: &'a [&'a str],
+    pub(crate) options: &'a [&'a str],
+    pub(crate) text: &'a str,
+    pub(crate) arguments: &'a [&'a str],
 }
 
 /// Runs `script` in `/` with no input and returns its standard output.
-pub(in crate::python) fn run_script(executable: &Path, script: Script<'_>) -> Result<String, ScriptError> {
+pub(crate) fn run_script(executable: &Path, script: Script<'_>) -> Result<String, ScriptError> {
     run_script_within(executable, script, SCRIPT_TIME_MAX)
 }
 

@@ -5,9 +5,6 @@ use pip_accel_schema::interpreter::{Implementation, Interpreter};
 /// Oldest Python 3 that can be used at all.
 const OLDEST_MINOR: u8 = 6;
 
-/// Oldest Python 3 that sdists are built for.
-const OLDEST_BUILDING_MINOR: u8 = 8;
-
 /// Why something is not done for an interpreter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
@@ -23,18 +20,9 @@ pub enum Unsupported {
         /// What it calls itself.
         implementation: String,
     },
-    /// Wheels can be used, sdists can't be built.
-    #[error(
-        "sdists can't be built for {label}, only wheels can be used; \
-         lock versions that have wheels, or use CPython 3.8 or later or PyPy 3"
-    )]
-    Builds {
-        /// The interpreter.
-        label: String,
-    },
 }
 
-/// Whether environments can be made for an interpreter.
+/// Whether environments can be made and sdists be built for an interpreter.
 ///
 /// # Errors
 /// [`Unsupported::TooOld`].
@@ -47,19 +35,6 @@ pub fn supports_environments(interpreter: &Interpreter) -> Result<(), Unsupporte
         Implementation::PyPy => is_at_least(interpreter, OLDEST_MINOR),
     };
     if supported { Ok(()) } else { Err(Unsupported::TooOld { label: interpreter.label() }) }
-}
-
-/// Whether sdists can be built for an interpreter.
-///
-/// # Errors
-/// [`Unsupported::TooOld`] or [`Unsupported::Builds`].
-pub fn supports_builds(interpreter: &Interpreter) -> Result<(), Unsupported> {
-    supports_environments(interpreter)?;
-    if interpreter.version.major > 3 || is_at_least(interpreter, OLDEST_BUILDING_MINOR) {
-        Ok(())
-    } else {
-        Err(Unsupported::Builds { label: interpreter.label() })
-    }
 }
 
 fn is_at_least(interpreter: &Interpreter, minor: u8) -> bool {

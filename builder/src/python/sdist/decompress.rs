@@ -23,6 +23,8 @@ pub(super) enum Compression {
     Bzip2,
     Xz,
     Zip,
+    /// Not at all: archives that were made here.
+    Plain,
 }
 
 impl Compression {
@@ -54,7 +56,7 @@ impl Compression {
             Self::Bzip2 => Box::new(MultiBzDecoder::new(file)),
             Self::Xz => Box::new(XzReader::new_mem_limit(file, true, XZ_MEMORY_KIB_MAX)),
             // A zip archive has no stream of bytes; it is read by its own directory.
-            Self::Zip => Box::new(file),
+            Self::Zip | Self::Plain => Box::new(file),
         }
     }
 }

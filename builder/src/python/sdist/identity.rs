@@ -10,7 +10,7 @@ use super::SdistError;
 use crate::python::metadata::{CoreMetadata, METADATA_BYTES_MAX, same_version};
 
 /// Suffixes of sdists, the longer first.
-const SUFFIXES: [&str; 7] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".zip"];
+const SUFFIXES: [&str; 8] = [super::CHECKOUT_SUFFIX, ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".zip"];
 
 /// Files that mark the folder from which a project is built.
 const ROOT_FILES: [&str; 2] = ["pyproject.toml", "setup.py"];
@@ -75,7 +75,7 @@ pub(super) fn check_identity(root: &Path, file_name: &str) -> Result<Option<Core
 }
 
 /// The content of a regular file of at most `limit` bytes; `None` if there is none.
-pub(super) fn read_regular(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -1,6 +1,7 @@
 //! Sdists: from a published archive to a source tree that a build may work in.
 
 mod build_system;
+mod checkout_file;
 mod decompress;
 mod identity;
 mod tar_archive;
@@ -20,7 +21,10 @@ use super::zip_file::ZipReadError;
 pub use build_system::{
     BuildSystem, BuildSystemError, DEFAULT_BUILD_REQUIRES, LEGACY_BACKEND, PYPROJECT_BYTES_MAX, read_build_system,
 };
+pub(crate) use checkout_file::{CHECKOUT_FILE, CHECKOUT_SOURCE, CHECKOUT_SUFFIX, CheckoutFile};
+pub(crate) use identity::read_regular;
 pub use tree::MTIME_MIN;
+pub(crate) use tree::check_link_target;
 
 /// A source tree ready to be built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,16 +131,23 @@ pub fn unpack_sdist_within(
 ) -> Result<UnpackedSdist, SdistError> {
     let read_error = |source| SdistError::Read { archive: archive.to_owned(), source };
     let fault = |fault: Fault| fault.for_archive(archive);
+    let is_checkout = file_name.ends_with(CHECKOUT_SUFFIX);
     let mut tree = tree::SourceTree::new(destination);
     let file = File::open(archive).map_err(read_error)?;
     match decompress::Compression::of(&file).map_err(read_error)? {
         Some(decompress::Compression::Zip) => zip_archive::unpack(archive, limits, &mut tree).map_err(fault)?,
         Some(compression) => tar_archive::unpack(file, compression, limits, &mut tree).map_err(fault)?,
+        None if is_checkout => {
+            tar_archive::unpack(file, decompress::Compression::Plain, limits, &mut tree).map_err(fault)?;
+        }
         None => return Err(SdistError::Format { archive: archive.to_owned() }),
     }
     let totals = tree.finish().map_err(fault)?;
-    let root = identity::find_root(destination, file_name)
-        .map_err(|source| SdistError::Write { path: destination.to_owned(), source })?;
+    let root = match is_checkout {
+        true => checkout_file::project_folder(destination),
+        false => identity::find_root(destination, file_name),
+    };
+    let root = root.map_err(|source| SdistError::Write { path: destination.to_owned(), source })?;
     let metadata = identity::check_identity(&root, file_name)?;
     let build_system = read_build_system(&root)
         .map_err(|source| SdistError::BuildSystem { file_name: file_name.to_owned(), source })?;

@@ -212,7 +212,7 @@ fn set_mtime(file: &File, mtime: i64) -> io::Result<()> {
 ///
 /// First `..` (through real folders: no entry lies below a link), then names only: each step down ends at a folder,
 /// or at a link for which the same holds.
-fn check_link_target(path: &EntryPath, target: &str) -> Result<(), &'static str> {
+pub(crate) fn check_link_target(path: &EntryPath, target: &str) -> Result<(), &'static str> {
     if target.is_empty() || target.contains(|character: char| character.is_control()) {
         return Err("is no path");
     }

@@ -63,7 +63,7 @@ impl BundleFacts {
             name: pin.name.clone(),
             version: pin.version.clone(),
             hashes: pin.hashes.clone(),
-            file_name: pin.direct.as_ref().map(|direct| direct.file_name.clone()),
+            file_name: pin.file_key(),
             wheels: pin.formats.wheels,
             sdists: pin.formats.sdists,
             selection,
@@ -96,8 +96,10 @@ impl BundleFacts {
     pub(super) fn of_value(value: &serde_json::Value) -> Result<Self, BundleFault> {
         let facts =
             Self::deserialize(value).map_err(|error| BundleFault::new(FACTS, format!("can't be read: {error}")))?;
-        for SelectionFact { name, hashes, selection, .. } in &facts.selections {
-            if !hashes.contains(&selection.sha256) {
+        for SelectionFact { name, hashes, file_name, selection, .. } in &facts.selections {
+            // A commit has no hash in its lock: that it means this archive is the sender's word, as a realisation is.
+            let is_commit = file_name.as_ref().is_some_and(|name| name.starts_with("git+")) && hashes.is_empty();
+            if !is_commit && !hashes.contains(&selection.sha256) {
                 return Err(BundleFault::new(name.as_str(), "means a file whose SHA-256 its lock does not have"));
             }
             let is_name = entry_name(selection.file_name.as_bytes()).is_ok_and(|path| path.parent().is_none());

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use pip_accel_schema::bundle::BundleManifest;
 use pip_accel_schema::store_path::{ObjectId, StorePath};
-use pip_accel_store::{BundleError, BundleReport, BundleRequest, NewRoot, RootKind, Store, Unbundled, checkpoint};
+use pip_accel_store::{
+    BundleError, BundleReport, BundleRequest, LockOwner, NewRoot, RootKind, Store, Unbundled, checkpoint,
+};
 
 pub use output::BundleOutput;
 
@@ -133,13 +135,19 @@ pub struct UnbundleReport {
 }
 
 /// Takes in a bundle. What it is for is kept by the pin `pin`; without one, by `bundle:<first digits of a digest of
-/// what it keeps>`, so that no other bundle replaces it and the same one doesn't add another.
+/// what it keeps>`, so that no other bundle replaces it and the same one doesn't add another. `on_wait` is called when
+/// another process takes the same one in, which is waited for.
 ///
 /// # Errors
 /// See [`BundleError`].
-pub fn unbundle(store: &Arc<Store>, input: impl Read, pin: Option<String>) -> Result<UnbundleReport, BundleError> {
+pub fn unbundle(
+    store: &Arc<Store>,
+    input: impl Read,
+    pin: Option<String>,
+    on_wait: &mut dyn FnMut(&LockOwner),
+) -> Result<UnbundleReport, BundleError> {
     let lease = store.lease()?;
-    let unbundled = lease.read_bundle(input, &check::meaning)?;
+    let unbundled = lease.read_bundle(input, &check::meaning, on_wait)?;
     let manifest = &unbundled.manifest;
     let facts = BundleFacts::of_value(&manifest.facts)?;
     facts.remember(store)?;

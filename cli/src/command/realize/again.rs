@@ -46,6 +46,7 @@ impl<'a> Begun<'a> {
             pip_formats: &self.pip_formats,
             no_binary: &self.args.source.no_binary,
             only_binary: &self.args.source.only_binary,
+            choice: &self.args.choice.choice(),
             sandbox: sandbox(self.settings),
         };
         question.digest(content, &self.store, request)

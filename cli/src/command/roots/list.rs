@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use pip_accel_schema::store_path::ObjectId;
-use pip_accel_store::{GcError, Root, RootClosure, RootCondition, Share, Store};
+use pip_accel_store::{GcError, Root, RootClosure, RootCondition, Share, Store, UserRoot};
 use serde_json::json;
 
 use crate::command::Context;
@@ -22,9 +22,16 @@ pub(super) fn run(context: &Context<'_>, settings: &Settings, store: &Store) -> 
         for (root, condition) in conditions(settings, store)? {
             ui.data(&format!("{} {}{}", root.kind.as_str(), root.name, note(&condition)));
         }
+        for (UserRoot { user, root, .. }, condition) in store.roots_of_users(&policy(settings))? {
+            // One that this program does not understand keeps what it names all the same.
+            let what = root.map_or_else(|| "a root".to_owned(), |root| format!("{} {}", root.kind.as_str(), root.name));
+            ui.data(&format!("{what} of the user {user}{}", note(&condition)));
+        }
     }
     if !ui.json && store.roots()?.is_empty() {
-        ui.note("no roots: the next gc may delete everything older than an hour");
+        let others = store.roots_of_users(&policy(settings))?;
+        let what = if others.is_empty() { "everything older" } else { "what these don't need and is older" };
+        ui.note(&format!("no roots of this store: the next gc may delete {what} than an hour"));
     }
     Ok(Exit::Done)
 }
@@ -61,7 +68,7 @@ fn long(context: &Context<'_>, settings: &Settings, store: &Store) -> Result<(),
     for closure in &closures {
         let (root, share) = (&closure.root, kept(closure));
         let noun = if share.objects == 1 { "object" } else { "objects" };
-        context.ui.data(&format!("{} {}{}", root.kind.as_str(), root.name, note(&closure.condition)));
+        context.ui.data(&format!("{}{}", label(closure), note(&closure.condition)));
         context.ui.data(&format!("  set {} ago", span(store.now().saturating_sub(root.created_at))));
         context.ui.data(&format!("  keeps {} {noun}, {} on disk", share.objects, bytes(share.bytes)));
         context.ui.data(&format!("  without it gc could free {}", bytes(only(closure).exclusive_bytes)));
@@ -69,8 +76,17 @@ fn long(context: &Context<'_>, settings: &Settings, store: &Store) -> Result<(),
     Ok(())
 }
 
+/// The root in words, with its user where that is another one.
+pub(in crate::command) fn label(closure: &RootClosure) -> String {
+    let of = closure.user.as_ref().map(|user| format!(" of the user {user}")).unwrap_or_default();
+    format!("{} {}{of}", closure.root.kind.as_str(), closure.root.name)
+}
+
 fn as_json(closure: &RootClosure, kept: &Share, only: &Share) -> serde_json::Value {
     let mut value = json!(closure.root);
+    if let Some(user) = &closure.user {
+        value["user"] = json!(user);
+    }
     value["condition"] = json!(closure.condition);
     value["objects"] = json!(kept.objects);
     value["disk_bytes"] = json!(kept.bytes);
@@ -82,7 +98,8 @@ fn as_json(closure: &RootClosure, kept: &Share, only: &Share) -> serde_json::Val
 fn only_here(closure: &RootClosure, all: &[RootClosure]) -> Vec<ObjectId> {
     let is_other = |other: &&RootClosure| {
         other.condition != RootCondition::Gone
-            && (other.root.kind, &other.root.name) != (closure.root.kind, &closure.root.name)
+            && (&other.user, other.root.kind, &other.root.name)
+                != (&closure.user, closure.root.kind, &closure.root.name)
     };
     let kept: HashSet<&ObjectId> = all.iter().filter(is_other).flat_map(|other| &other.objects).collect();
     closure.objects.iter().filter(|id| !kept.contains(id)).copied().collect()

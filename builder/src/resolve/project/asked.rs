@@ -1,0 +1,63 @@
+//! What was asked for, for who compares it with what is there.
+
+use pip_accel_schema::encode::Encoder;
+
+use super::ProjectInputs;
+
+impl ProjectInputs {
+    /// The requirements of all files and of the command line, a line each as the resolver gets them.
+    pub fn requirement_lines(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().filter(|file| !file.is_constraints).flat_map(|file| file.lines.iter().map(String::as_str))
+    }
+
+    /// The constraints, a line each.
+    pub fn constraint_lines(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().filter(|file| file.is_constraints).flat_map(|file| file.lines.iter().map(String::as_str))
+    }
+
+    /// Whether projects or their groups are asked for, whose requirements are in no line.
+    #[must_use]
+    pub fn asks_for_projects(&self) -> bool {
+        !self.projects.is_empty()
+    }
+
+    /// Whether a release has hashes demanded of it.
+    #[must_use]
+    pub fn demands_hashes(&self) -> bool {
+        !self.hashes.is_empty()
+    }
+
+    /// Releases that a hash is demanded of, and what has none while others have: pip refuses such a mixture.
+    #[must_use]
+    pub fn unhashed_lines(&self) -> Vec<&str> {
+        let is_hashed = |line: &str| {
+            let end = line.find(['=', '[', ' ', '<', '>', '!', '~', ';']).unwrap_or(line.len());
+            line[..end].parse().is_ok_and(|name| self.hashes.contains_key(&name))
+        };
+        self.requirement_lines().filter(|line| !is_hashed(line)).collect()
+    }
+
+    /// Encodes all that decides a resolution, if that does not change by itself: files and folders of this machine,
+    /// branches of repositories and URLs do, and credentials must not get into a hash.
+    #[must_use]
+    pub(crate) fn encode(&self, encoder: &mut Encoder) -> bool {
+        let is_fixed = self.visible.is_empty() && self.secrets.is_empty() && self.projects.is_empty();
+        if !is_fixed || self.requirement_lines().chain(self.constraint_lines()).any(|line| line.contains("://")) {
+            return false;
+        }
+        for lines in [self.requirement_lines().collect::<Vec<_>>(), self.constraint_lines().collect()] {
+            encoder.texts(lines.iter());
+        }
+        encoder.number(u64::from(self.prereleases)).number(self.hashes.len() as u64);
+        for (name, hashes) in &self.hashes {
+            encoder.text(name.as_str()).number(hashes.len() as u64);
+            for hash in hashes {
+                encoder.bytes(hash.as_bytes());
+            }
+        }
+        for texts in self.options.formats.texts() {
+            encoder.texts(texts.iter());
+        }
+        true
+    }
+}
