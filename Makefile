@@ -5,6 +5,7 @@
 # make torture    the tests that kill things and make them fail, thoroughly: hours; MINUTES=60 for each of the two with a crowd
 # make bench      figures against uv        make test-online   the real index
 # make test-system-packages   builds without root on a system without development packages, made by debootstrap (needs root)
+# make bench-original  figures against pip-accel 0.43
 # make install    program, man pages and completions below PREFIX (/usr/local)
 # COLD=1          build from nothing instead of with the kept target directory
 
@@ -27,7 +28,7 @@ export PIP_ACCEL_TEST_UV ?= $(CACHE)/tools/bin/uv
 export PIP_ACCEL_TEST_WHEELS ?= $(CACHE)/wheels
 PIP_ACCEL := $(CARGO_TARGET_DIR)/release/pip-accel
 
-.PHONY: setup setup-build build install torture test lint demo bench test-online test-system-packages clean cold
+.PHONY: setup setup-build build install torture test lint demo bench bench-original test-online test-system-packages clean cold
 
 setup: ## packages and tools for everything
 	@.ci/setup all
@@ -73,6 +74,10 @@ demo: build
 
 bench: setup build
 	@docs/bench/bench.sh "$(PIP_ACCEL)"
+
+# Against the last release of the original, on an old CPython; ten minutes.
+bench-original: setup build
+	@python3 docs/bench/original.py "$(PIP_ACCEL)" --output docs/benchmarks.md
 
 test-online: setup build
 	@tests/online/run.sh "$(PIP_ACCEL)"

@@ -373,6 +373,10 @@ fn request_hint(error: &RequestError) -> &'static str {
         RequestError::Unauthorized { status: 407, .. } => "check the login of the proxy: PIP_ACCEL_PROXY",
         RequestError::Unauthorized { .. } => CREDENTIALS_HINT,
         RequestError::Certificate { .. } => CERTIFICATE_HINT,
+        RequestError::ClientCertificate { .. }
+        | RequestError::Setup(SetupError::ReadClientCert { .. } | SetupError::ClientCert { .. }) => {
+            "name the file with your certificate and its key: PIP_ACCEL_CLIENT_CERT=FILE"
+        }
         RequestError::Setup(SetupError::NoAuthorities { .. } | SetupError::CaFile { .. } | SetupError::Read { .. }) => {
             "name the file of certificates: PIP_ACCEL_CA_FILE=FILE"
         }

@@ -24,6 +24,7 @@ use crate::command::Context;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::host::Host;
+use crate::settings::Settings;
 use crate::spoken::Spoken;
 use crate::ui::Ui;
 
@@ -83,9 +84,11 @@ pub fn main_at(now: Option<i64>) -> ExitCode {
         // Root's builds run as another user, who must be able to read what is made for them.
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     }
-    let ui = Ui::new(&cli.global, &host);
-    start_tracing(&cli);
-    let context = Context { ui, host, global: &cli.global, told: RefCell::default() };
+    // Settings that can't be read are the failure of the commands that need them.
+    let settings = Settings::read(&host, cli.global.config.as_deref()).ok();
+    let ui = Ui::new(&cli.global, &host, settings.as_ref().map_or(0, Settings::verbosity));
+    start_tracing(ui.verbose);
+    let context = Context { ui, host, global: &cli.global, settings, told: RefCell::default() };
     if let Spoken::Pip { python, words } = &spoken {
         return fail(&command::pip::run(&context, python.as_deref(), words), &ui);
     }
@@ -104,12 +107,12 @@ fn fail(failure: &Failure, ui: &Ui) -> ExitCode {
     failure.exit.into()
 }
 
-fn start_tracing(cli: &Cli) {
-    if cli.global.verbose >= 2 {
-        let level = if cli.global.verbose == 2 { "pip_accel=debug" } else { "pip_accel=trace,info" };
+fn start_tracing(verbose: u8) {
+    if verbose >= 2 {
+        let level = if verbose == 2 { "pip_accel=debug" } else { "pip_accel=trace,info" };
         let filter = format!(
             "{level},pip_accel_store={l},pip_accel_builder={l}",
-            l = if cli.global.verbose == 2 { "debug" } else { "trace" }
+            l = if verbose == 2 { "debug" } else { "trace" }
         );
         drop(
             tracing_subscriber::fmt()

@@ -7,7 +7,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use pip_accel_tests::index_server::{Fault, IndexServer, authority_file};
+use pip_accel_tests::index_server::{Fault, IndexServer, authority_file, client_certificate_file};
 use pip_accel_tests::{BuiltFile, LockWriter, Output, Proxy, SdistBuilder, TestEnv, WheelBuilder};
 use url::Url;
 
@@ -373,4 +373,90 @@ fn a_certificate_that_cannot_be_checked_is_an_error_with_a_remedy() {
     env.set("PIP_ACCEL_CA_FILE", "/nowhere/ca.pem");
     env.realize(&[]).fails_with(exit::ERROR).explains().says("/nowhere/ca.pem").says("PIP_ACCEL_CA_FILE");
     assert!(!env.venv().exists());
+}
+
+/// An index that lets in whoever shows the certificate; what else is needed to ask it is set.
+fn mutual(env: &mut TestEnv) -> IndexServer {
+    drop(indexed(env));
+    let server = IndexServer::start_mutual_tls(&env.files());
+    env.set("PIP_ACCEL_CA_FILE", authority_file());
+    env.set("PIP_ACCEL_INDEX_URL", server.index_url().as_str());
+    server
+}
+
+/// SRC-14: each way to name a client certificate opens the index that asks for one.
+#[test]
+fn a_client_certificate_opens_the_index() {
+    for place in ["PIP_ACCEL_CLIENT_CERT", "PIP_CLIENT_CERT", "pip.conf", "file"] {
+        let mut env = env();
+        let server = mutual(&mut env);
+        env.realize(&[]).fails_with(exit::ERROR).explains().says("client certificate").says("PIP_ACCEL_CLIENT_CERT");
+        assert_eq!(server.requests().len(), 0);
+        let path = client_certificate_file();
+        match place {
+            "pip.conf" => {
+                let path = env.write("pip.conf", format!("[global]\nclient-cert = {}\n", path.display()));
+                env.set("PIP_CONFIG_FILE", path);
+            }
+            "file" => {
+                let text = format!("client-cert = '{}'\n", path.display());
+                std::fs::write(env.base().join("pip-accel.conf"), text).unwrap();
+            }
+            _ => env.set(place, path),
+        }
+        env.realize(&[]).success();
+        env.python_code("import package, built").success();
+    }
+}
+
+#[test]
+fn a_client_certificate_that_cannot_be_used_is_named() {
+    let mut env = env();
+    let server = mutual(&mut env);
+    let whole = std::fs::read_to_string(client_certificate_file()).unwrap();
+    let (certificate, key) = whole.split_at(whole.find("-----BEGIN PRIVATE").unwrap());
+    for (name, content) in [("empty.pem", ""), ("certificate.pem", certificate), ("key.pem", key)] {
+        env.set("PIP_ACCEL_CLIENT_CERT", env.write(name, content));
+        env.realize(&[]).fails_with(exit::ERROR).explains().says(name).says("PIP_ACCEL_CLIENT_CERT");
+    }
+    env.set("PIP_ACCEL_CLIENT_CERT", "/nowhere/client.pem");
+    env.realize(&[]).fails_with(exit::ERROR).explains().says("/nowhere/client.pem");
+    // The server's own certificate is none of the clients' authority.
+    let read = |name: &str| std::fs::read_to_string(authority_file().with_file_name(name)).unwrap();
+    env.set("PIP_ACCEL_CLIENT_CERT", env.write("other.pem", read("server.pem") + &read("server.key")));
+    env.realize(&[]).fails_with(exit::ERROR).explains().says("client certificate").says("PIP_ACCEL_CLIENT_CERT");
+    assert_eq!(server.requests().len(), 0);
+    assert!(!env.venv().exists());
+}
+
+/// The resolver of build requirements shows it too; no sdist runs beside the key, and nothing of it stays behind.
+#[test]
+fn the_resolver_gets_the_client_certificate() {
+    if pip_accel_tests::host::uv().is_none() {
+        return pip_accel_tests::skip("there is no uv; run `make setup`");
+    }
+    as_root_and_user(|mut env| {
+        let server = mutual(&mut env);
+        let built = SdistBuilder::simple("built", "2.0").build_requires("helper>=1").during_build("import helper\n");
+        let unlucky = SdistBuilder::simple("unlucky", "1.0").build_requires("package-of-source>=1").build();
+        let built = built.build();
+        env.add(&WheelBuilder::simple("helper", "1.0").build());
+        env.add(&SdistBuilder::simple("package-of-source", "1.0").build());
+        env.add(&unlucky);
+        env.add(&built);
+        // Readable for its owner alone, as keys are.
+        let path = env.write("client.pem", std::fs::read(client_certificate_file()).unwrap());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        env.set("PIP_ACCEL_CLIENT_CERT", &path);
+        env.write("requirements.lock", LockWriter::new().pin(&built).text());
+        env.realize(&[]).success();
+        env.python_code("import built").success();
+        assert_eq!(server.request_count("/simple/helper/"), 2, "the resolver's and ours: {:?}", server.requests());
+        env.write("requirements.lock", LockWriter::new().pin(&unlucky).text());
+        let output = env.realize(&[]).fails_with(exit::BUILD_FAILED).explains();
+        output.says("runs no sdist").never_mentions("PRIVATE KEY");
+        for place in [env.store(), env.base().join("tmp")] {
+            assert!(!holds(&place, "PRIVATE KEY"), "the key is in {}", place.display());
+        }
+    });
 }

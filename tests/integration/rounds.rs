@@ -325,6 +325,22 @@ fn somebody_elses_dpkg_is_waited_for() {
     assert_eq!(machine.calls(), [Machine::call("libone-dev")]);
 }
 
+/// DEP-6: dpkg names packages of one architecture with it, and they are installed none the less.
+#[test]
+fn a_package_that_dpkg_names_with_its_architecture_is_installed() {
+    let named = std::process::Command::new("dpkg-query").args(["-W", "-f", "${binary:Package}\n"]).output();
+    let named = named.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let Some(package) = named.lines().find_map(|name| Some(name.split_once(':')?.0)) else {
+        return skip("dpkg names no package here with its architecture");
+    };
+    let Some(machine) = Machine::new(env()) else { return };
+    let machine = machine.with_index(&[("six.h", package)]);
+    machine.lock(&[&machine.sdist("package", &["six"])]);
+    let output = machine.env.realize(&["--system-packages", "install"]).fails_with(exit::BUILD_FAILED).explains();
+    output.says(&format!("{package} has the header")).says("is installed");
+    assert!(machine.calls().is_empty());
+}
+
 /// The words of the policy, and what the variables of the original mean.
 #[test]
 fn policies_are_words() {

@@ -27,7 +27,7 @@ use url::Url;
 pub use fault::{ALWAYS, Fault};
 pub use page::{PageMode, sha256_of};
 pub use request::Request;
-pub use tls::authority_file;
+pub use tls::{authority_file, client_certificate_file};
 
 use answer::{Answer, instead_of_content, project_page};
 use page::{Extra, Listed};
@@ -61,6 +61,12 @@ impl IndexServer {
     #[must_use]
     pub fn start_tls(directory: &Path) -> Self {
         Self::start_with(directory, Some(tls::server_config(tls::HTTP1)))
+    }
+
+    /// The same for clients that show [`client_certificate_file`].
+    #[must_use]
+    pub fn start_mutual_tls(directory: &Path) -> Self {
+        Self::start_with(directory, Some(tls::mutual_config()))
     }
 
     /// The same for clients that speak HTTP/2 and nothing else. Of the faults, statuses and redirects work.

@@ -1,5 +1,6 @@
 //! The rules of the repository, as tests: what a reviewer would otherwise have to remember.
 
+mod original;
 mod source;
 
 use std::collections::BTreeMap;

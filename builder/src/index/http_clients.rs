@@ -17,13 +17,16 @@ use super::settings::IndexSettings;
 /// Largest file of certification authorities read, in bytes; the system's own has 220 kB.
 pub const CA_FILE_BYTES_MAX: u64 = 16 << 20;
 
+/// Largest file of a client's certificate and key read, in bytes; with its whole chain it has some 10 kB.
+pub const CLIENT_CERT_BYTES_MAX: u64 = 1 << 20;
+
 /// Why no request could be made at all.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// A configured file cannot be read.
     #[error("cannot read `{path}`")]
     Read {
-        /// The CA or netrc file.
+        /// The file of certificates, or netrc.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -31,7 +34,7 @@ pub enum SetupError {
     /// A configured file is far too large to be what it should be.
     #[error("`{path}` is larger than {limit} bytes")]
     TooLarge {
-        /// The CA or netrc file.
+        /// The file of certificates, or netrc.
         path: PathBuf,
         /// The limit.
         limit: u64,
@@ -40,6 +43,22 @@ pub enum SetupError {
     #[error("`{path}` is not a PEM file of certificates")]
     CaFile {
         /// The CA file.
+        path: PathBuf,
+        /// What is wrong, if the parser said so.
+        source: Option<reqwest::Error>,
+    },
+    /// The file of the client's certificate can't be read.
+    #[error("cannot read the client certificate `{path}`")]
+    ReadClientCert {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file of the client's certificate lacks it or its key, or one of them is broken.
+    #[error("`{path}` is not a PEM file of a client certificate and its key without a password")]
+    ClientCert {
+        /// The file.
         path: PathBuf,
         /// What is wrong, if the parser said so.
         source: Option<reqwest::Error>,
@@ -136,6 +155,9 @@ impl Clients {
         if let Some(path) = &self.settings.ca_file {
             builder = builder.tls_certs_merge(read_authorities(path)?);
         }
+        if let Some(path) = self.settings.client_cert.as_ref().filter(|_| !kind.plain) {
+            builder = builder.identity(read_identity(path)?);
+        }
         if kind.direct {
             builder = builder.no_proxy();
         } else if let Some(proxy) = &self.settings.proxy {
@@ -172,6 +194,22 @@ fn read_authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, SetupError
         Ok(certificates) => Ok(certificates),
         Err(source) => Err(SetupError::CaFile { path: path.to_owned(), source: Some(source) }),
     }
+}
+
+fn read_identity(path: &Path) -> Result<reqwest::Identity, SetupError> {
+    let bytes =
+        read_client_cert(path).map_err(|source| SetupError::ReadClientCert { path: path.to_owned(), source })?;
+    reqwest::Identity::from_pem(&bytes)
+        .map_err(|source| SetupError::ClientCert { path: path.to_owned(), source: Some(source) })
+}
+
+/// The user's certificate and key as they are in the file at `path`.
+///
+/// # Errors
+/// The file can't be read, or is too large to be what it should be.
+pub(crate) fn read_client_cert(path: &Path) -> io::Result<Vec<u8>> {
+    let bytes = super::local::read_at_most(path, CLIENT_CERT_BYTES_MAX)?;
+    bytes.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))
 }
 
 fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, SetupError> {

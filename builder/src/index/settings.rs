@@ -54,6 +54,8 @@ pub struct IndexSettings {
     pub trusted_hosts: Vec<String>,
     /// PEM file of certification authorities trusted besides those of the system.
     pub ca_file: Option<PathBuf>,
+    /// PEM file of the user's own certificate and its key, for servers that ask for one.
+    pub client_cert: Option<PathBuf>,
     /// Proxy for every request; otherwise the usual environment variables count. Loopback is never proxied.
     pub proxy: Option<String>,
     /// The netrc file; a missing one is an empty one.
@@ -81,6 +83,7 @@ impl Default for IndexSettings {
             find_links: Vec::new(),
             trusted_hosts: Vec::new(),
             ca_file: None,
+            client_cert: None,
             proxy: None,
             netrc: None,
             keyring: None,
@@ -103,6 +106,7 @@ impl fmt::Debug for IndexSettings {
             .field("find_links", &self.find_links)
             .field("trusted_hosts", &self.trusted_hosts)
             .field("ca_file", &self.ca_file)
+            .field("client_cert", &self.client_cert)
             .field("proxy", &self.proxy.as_ref().map(|_| "****"))
             .field("netrc", &self.netrc)
             .field("keyring", &self.keyring)

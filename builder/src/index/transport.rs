@@ -13,6 +13,7 @@ use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Response, StatusCode};
+use rustls::AlertDescription;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use url::Url;
 
@@ -75,6 +76,14 @@ pub enum RequestError {
         /// What was asked for.
         url: SafeUrl,
         /// Why.
+        source: reqwest::Error,
+    },
+    /// The server wants to know who asks, and does not accept what it was shown.
+    #[error("`{url}` asks for a client certificate that it accepts")]
+    ClientCertificate {
+        /// What was asked for.
+        url: SafeUrl,
+        /// What it says of the one that it got, or that it got none.
         source: reqwest::Error,
     },
     /// No connection, a timeout, or a connection that broke. Transient.
@@ -170,10 +179,14 @@ impl RequestError {
     }
 
     pub(super) fn network(url: &SafeUrl, source: reqwest::Error) -> Self {
-        let certificate = is_certificate_problem(&source);
+        let problem = certificate_problem(&source);
         // The library's own text would show the URL with its query.
         let (url, source) = (url.clone(), source.without_url());
-        if certificate { Self::Certificate { url, source } } else { Self::Network { url, source } }
+        match problem {
+            Some(Whose::Server) => Self::Certificate { url, source },
+            Some(Whose::Client) => Self::ClientCertificate { url, source },
+            None => Self::Network { url, source },
+        }
     }
 }
 
@@ -406,12 +419,23 @@ fn redirect_target(from: &Url, headers: &HeaderMap) -> Option<Url> {
     Some(target)
 }
 
-/// Whether the chain of `error` holds a refused certificate: no repetition will change that.
-fn is_certificate_problem(error: &(dyn Error + 'static)) -> bool {
+/// Who showed a certificate that the other side refused.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    Server,
+    Client,
+}
+
+/// The refused certificate in the chain of `error`, if there is one: no repetition will change that.
+fn certificate_problem(error: &(dyn Error + 'static)) -> Option<Whose> {
     let mut next = Some(error);
     while let Some(current) = next {
         if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-            return matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+            return match tls {
+                rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => Some(Whose::Server),
+                rustls::Error::AlertReceived(alert) if ALERTS_ABOUT_US.contains(alert) => Some(Whose::Client),
+                _ => None,
+            };
         }
         // An `io::Error` hides what it wraps from `source`.
         next = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -419,8 +443,20 @@ fn is_certificate_problem(error: &(dyn Error + 'static)) -> bool {
             None => current.source(),
         };
     }
-    false
+    None
 }
+
+/// What a server says that got no certificate or that does not accept the one it got.
+const ALERTS_ABOUT_US: [AlertDescription; 8] = [
+    AlertDescription::CertificateRequired,
+    AlertDescription::BadCertificate,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+];
 
 #[cfg(test)]
 mod tests {

@@ -1,15 +1,15 @@
-//! The INI files of pip: what Python's `RawConfigParser` reads.
+//! INI files, of pip and of the original pip-accel: what Python's `RawConfigParser` reads.
 
 use std::collections::BTreeMap;
 
 /// Section → key → value. Keys are in lower case, lines of one value are joined by line feeds.
-pub(crate) type Sections = BTreeMap<String, BTreeMap<String, String>>;
+pub type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Reads an INI file. `[DEFAULT]` counts in each other section; a key twice means its last value.
 ///
 /// # Errors
 /// The line, from 1, and what is wrong with it.
-pub(crate) fn parse_ini(text: &str) -> Result<Sections, (usize, &'static str)> {
+pub fn parse_ini(text: &str) -> Result<Sections, (usize, &'static str)> {
     let mut sections = Sections::new();
     let mut section: Option<String> = None;
     let mut key: Option<(String, usize)> = None;

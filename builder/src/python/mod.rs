@@ -5,7 +5,7 @@ pub mod bytecode;
 pub mod default_index;
 pub mod elf;
 pub mod entry_points;
-pub(crate) mod ini;
+pub mod ini;
 pub mod interpreter;
 pub mod link_plan;
 pub(crate) mod loader;

@@ -19,7 +19,7 @@ pub const PIP_CONFIG_BYTES_MAX: u64 = 1 << 20;
 const SECTIONS: [&str; 2] = ["global", "install"];
 
 /// The settings that are used, by pip's names of them. Others are pip's own business.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 18] = [
     "index-url",
     "extra-index-url",
     "no-index",
@@ -34,6 +34,10 @@ const KEYS: [&str; 14] = [
     "no-binary",
     "only-binary",
     "keyring-provider",
+    "pre",
+    "prefer-binary",
+    "require-hashes",
+    "constraint",
 ];
 
 /// Why pip's configuration can't be used.
@@ -131,6 +135,14 @@ pub struct PipSettings {
     pub formats: FormatControl,
     /// `keyring-provider`: `auto`, `disabled`, `import`, `subprocess`.
     pub keyring_provider: Option<String>,
+    /// `pre`: prereleases may be chosen. Like the next ones, for who chooses releases; a lock has chosen.
+    pub pre: bool,
+    /// `prefer-binary`: a wheel of an older release rather than an sdist of a newer one.
+    pub prefer_binary: bool,
+    /// `require-hashes`: nothing without a hash.
+    pub require_hashes: bool,
+    /// `constraint`: paths, relative ones from the working directory, or URLs of files of constraints.
+    pub constraints: Vec<SourceUrl>,
 }
 
 /// A value and where it was found.
@@ -252,7 +264,7 @@ impl Lookup {
         Ok(PipSettings {
             index_url: self.text("index-url").map(url),
             extra_index_urls: self.words("extra-index-url").map(url).collect(),
-            no_index: self.parsed("no-index", "neither true nor false", parse_bool)?.unwrap_or(false),
+            no_index: self.switch("no-index")?,
             find_links: self.words("find-links").map(|text| self.find_links(text)).collect(),
             trusted_hosts: self.words("trusted-host").map(str::to_owned).collect(),
             cert: self.text("cert").map(|text| self.path(text)),
@@ -265,6 +277,10 @@ impl Lookup {
             retries: self.parsed("retries", "no number", |text| text.parse().ok())?,
             formats,
             keyring_provider: self.text("keyring-provider").map(str::to_owned),
+            pre: self.switch("pre")?,
+            prefer_binary: self.switch("prefer-binary")?,
+            require_hashes: self.switch("require-hashes")?,
+            constraints: self.words("constraint").map(|text| self.place(text)).collect(),
         })
     }
 
@@ -288,6 +304,10 @@ impl Lookup {
         parse(value).map(Some).ok_or_else(error)
     }
 
+    fn switch(&self, key: &'static str) -> Result<bool, PipSettingsError> {
+        Ok(self.parsed(key, "neither true nor false", parse_bool)?.unwrap_or(false))
+    }
+
     /// The selections of a format option, read as in a lock.
     fn selections(&self, key: &'static str, reason: &'static str) -> Result<Vec<FormatSelection>, PipSettingsError> {
         let read = |text: &str| {
@@ -309,6 +329,10 @@ impl Lookup {
             (Some(rest), Some(home)) => home.join(rest),
             _ => PathBuf::from(text),
         }
+    }
+
+    fn place(&self, text: &str) -> SourceUrl {
+        SourceUrl::new(if has_scheme(text) { text.to_owned() } else { self.path(text).to_string_lossy().into_owned() })
     }
 
     fn find_links(&self, text: &str) -> FindLinks {
@@ -371,8 +395,15 @@ mod tests {
         assert_eq!(settings.timeout, Some(Duration::from_secs(5)));
     }
 
+    const CHOICES: &str = "[global]\nrequire-hashes = on\nconstraint = ~/c.txt other.txt\n  https://h/c.txt\n\
+                           [install]\npre = yes\n[list]\nprefer-binary = no\npre = no\n";
+
     #[test]
     fn lists_paths_and_switches() {
+        let choices = read(&[CHOICES], &[("HOME", "/home/me"), ("PIP_PREFER_BINARY", "1")]).expect("settings");
+        assert!(choices.pre && choices.prefer_binary && choices.require_hashes);
+        let constraints: Vec<_> = choices.constraints.iter().map(SourceUrl::expose).collect();
+        assert_eq!(constraints, ["/home/me/c.txt", "other.txt", "https://h/c.txt"]);
         let file = "[global]\nextra-index-url =\n    https://a\n    https://b\nfind-links = ~/wheels https://h/x\n\
                     trusted-host = h:80 i\ncert = ~/ca.pem\nno-index = yes\nno-binary = :all:\nonly-binary = a,b\n";
         let settings = read(&[file], &[("HOME", "/home/me")]).expect("settings");

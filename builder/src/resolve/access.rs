@@ -76,9 +76,9 @@ impl Access {
         access
     }
 
-    /// Whether anything of it is a secret: then nothing that an index publishes may run beside it.
+    /// Whether anything of it is a secret, a key among them: then nothing that an index publishes may run beside it.
     pub(super) const fn holds_credentials(&self) -> bool {
-        !self.secrets.is_empty()
+        !self.secrets.is_empty() || self.index.client_cert.is_some()
     }
 
     /// `text` as it may be shown.
@@ -145,6 +145,9 @@ mod tests {
             assert!(!shown.contains("s3%20cret"), "{shown}");
             assert!(shown.starts_with("a **** b https://") && shown.ends_with("@h.example/x"), "{shown}");
         }
+        let mut keyed = access("https://h.example/simple/", None, none);
+        keyed.index.client_cert = Some("client.pem".into());
+        assert!(keyed.holds_credentials());
         let decoded = access("https://user:s3%20cret@h.example/simple/", None, none);
         assert_eq!(decoded.redact("a s3 cret"), "a ****");
         assert_eq!(plain.redact("https://u:p@other.example/"), "https://****@other.example/");

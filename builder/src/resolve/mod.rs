@@ -4,6 +4,7 @@
 
 mod access;
 mod build_requirements;
+mod client_cert;
 mod input;
 pub mod project;
 mod uv;

@@ -17,6 +17,7 @@ use pip_accel_schema::link_plan::SCRIPTS_FOLDER;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
 use super::access::Access;
+use super::client_cert;
 use crate::build::{Confinement, ending};
 use crate::index::{FindLinks, IndexSettings};
 use crate::lock::AllowedFormats;
@@ -234,7 +235,10 @@ impl Run<'_> {
     pub(super) async fn run(&self, words: Vec<OsString>) -> Result<Ended, ObtainError> {
         let Self { engine, pin, .. } = self;
         let session = &engine.session;
-        let spec = self.spec(words)?;
+        let mut spec = self.spec(words)?;
+        if self.network == Network::Shared {
+            spec.environment.extend(self.lend_client_cert()?);
+        }
         let mut said = Said { last: LastLines::new(self.output_lines), warnings: Vec::new(), choices: Vec::new() };
         let confinement = Confinement::of(session)
             .await
@@ -252,6 +256,14 @@ impl Run<'_> {
             output: self.access.redact(&said.last.lines().collect::<Vec<_>>().join("\n")),
             warnings: said.warnings.iter().map(|warning| self.access.redact(warning)).collect(),
             choices: said.choices,
+        })
+    }
+
+    fn lend_client_cert(&self) -> Result<Option<(OsString, OsString)>, ObtainError> {
+        let index = &self.access.index;
+        client_cert::lend(index, &self.scratch.join(EXCHANGE), &self.paths().exchange).map_err(|source| {
+            let path = index.client_cert.clone().unwrap_or_default();
+            ObtainError::Scratch { pin: self.pin.to_string(), path, source: Arc::new(source) }
         })
     }
 

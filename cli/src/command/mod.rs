@@ -54,6 +54,8 @@ pub(crate) struct Context<'a> {
     pub(crate) ui: Ui,
     pub(crate) host: Host,
     pub(crate) global: &'a GlobalArgs,
+    /// The settings of files and environment, if they could be read.
+    pub(crate) settings: Option<Settings>,
     /// Warnings that were said.
     pub(crate) told: RefCell<BTreeSet<String>>,
 }
@@ -61,10 +63,26 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// The settings of files, environment and global flags.
     pub(crate) fn settings(&self) -> Result<Settings, Failure> {
-        let mut settings = Settings::read(&self.host, self.global.config.as_deref())?;
+        let mut settings = match &self.settings {
+            Some(settings) => settings.clone(),
+            // Once more, for the reason.
+            None => Settings::read(&self.host, self.global.config.as_deref())?,
+        };
+        for text in settings.without_effect() {
+            self.warn_once(text);
+        }
         let store = self.global.store.as_ref().map(|path| Value::Text(path.to_string_lossy().into_owned()));
         settings.set("store", store);
         Ok(settings)
+    }
+
+    /// A warning that is said once, whatever comes upon it how often; whether it is said now.
+    pub(crate) fn warn_once(&self, text: &str) -> bool {
+        let is_new = self.told.borrow_mut().insert(text.to_owned());
+        if is_new {
+            self.ui.warn(text);
+        }
+        is_new
     }
 
     /// Opens the store; a command that only looks opens a store that can't be written as well.
@@ -81,11 +99,10 @@ impl Context<'_> {
             let failure = Failure::from(error);
             let text = format!("the lower store `{}` is not read: {}", path.display(), failure.message());
             // A command may open the store twice.
-            if self.told.borrow_mut().insert(text.clone()) {
-                self.ui.warn(&text);
-                if let Some(remedy) = failure.remedy() {
-                    self.ui.hint(remedy);
-                }
+            if self.warn_once(&text)
+                && let Some(remedy) = failure.remedy()
+            {
+                self.ui.hint(remedy);
             }
         }
         store

@@ -145,6 +145,11 @@ fn options(
     lock: &LockOptions,
 ) -> Result<SessionOptions, Failure> {
     let host = &context.host;
+    if let Some(bucket) = settings.text("s3-bucket") {
+        context.warn_once(&format!(
+            "the cache in the bucket `{bucket}` (s3-bucket) is not used: there are no caches outside this machine yet"
+        ));
+    }
     let offline = settings.flag("offline");
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = settings.number("jobs").and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(processors);
@@ -236,7 +241,11 @@ fn named_program(host: &Host, name: &str) -> Option<PathBuf> {
 
 /// What pip reads from its own variables and files.
 pub(super) fn pip_settings(host: &Host, python: &PythonInstallation) -> Result<PipSettings, Failure> {
-    let variable = |name: &str| host.variable(name);
+    // One home for everything: pip's own files are below the same one as ours.
+    let variable = |name: &str| match name {
+        "HOME" => host.home().and_then(|home| home.into_os_string().into_string().ok()),
+        _ => host.variable(name),
+    };
     Ok(PipSettings::read(&PipConfigFiles::locate(&variable, Some(&python.prefix)), &variable)?)
 }
 
@@ -304,6 +313,7 @@ fn index(
     }
     index.ca_file =
         settings.text("ca-file").map(|path| host.absolute(Path::new(path))).or(pip.cert).or_else(|| ca_bundle(host));
+    index.client_cert = settings.text("client-cert").map(|path| host.absolute(Path::new(path))).or(pip.client_cert);
     index.proxy =
         settings.text("proxy").map(str::to_owned).or_else(|| pip.proxy.as_ref().map(|url| url.expose().to_owned()));
     index.netrc = settings

@@ -77,6 +77,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("find-links", Kind::List, "pip's", "directories and pages with files"),
     key("trusted-hosts", Kind::List, "pip's", "hosts whose certificate is not checked"),
     key("ca-file", Kind::Text, "the system's", "certificates to trust besides the system's"),
+    key("client-cert", Kind::Text, "pip's", "your own certificate for indexes, with its key, in one PEM file"),
     key("proxy", Kind::Text, "the environment's", "proxy for all requests"),
     key("netrc", Kind::Text, "~/.netrc", "file with passwords for indexes"),
     key("keyring", Kind::Text, "not used", "program that gives passwords for indexes (`keyring`)"),
@@ -112,6 +113,19 @@ pub(crate) const KEYS: &[Key] = &[
     key("gc-max-size", Kind::Size, "not used", "gc deletes until the store takes at most so much disk"),
     key("min-free", Kind::Size, "not used", "gc deletes until so much of the disk is free"),
     key("keep-sources", Kind::Flag, "true", "gc keeps the sdists and wheels of what stays"),
+    key(
+        "log-verbosity",
+        Kind::Word(&["debug", "verbose", "info", "notice", "warning", "error", "critical"]),
+        "info",
+        "how much is said when neither -v nor -q is given",
+    ),
+    key("s3-bucket", Kind::Text, "none", "not used yet: bucket of a cache in S3"),
+    key("s3-prefix", Kind::Text, "none", "not used yet: what its keys begin with"),
+    key("s3-readonly", Kind::Flag, "false", "not used yet: never write to it"),
+    key("s3-url", Kind::Text, "none", "not used yet: where it is"),
+    key("s3-create-bucket", Kind::Flag, "false", "not used yet: make it if it is not there"),
+    key("s3-timeout", Kind::Limit, "60s", "not used yet: longest silence of it"),
+    key("s3-retries", Kind::Number(0, COUNT_MAX), "5", "not used yet: tries after a passing failure of it"),
 ];
 
 impl Key {
@@ -157,7 +171,9 @@ impl Key {
         };
         match self.kind {
             Kind::Text => Ok(Value::Text(text.to_owned())),
-            Kind::Word(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
+            Kind::Word(words) if words.contains(&text.to_ascii_lowercase().as_str()) => {
+                Ok(Value::Text(text.to_ascii_lowercase()))
+            }
             Kind::Word(_) => Err(refuse("one of the words in `pip-accel config show`")),
             Kind::Number(min, max) => match text.parse() {
                 Ok(number) if (min..=max).contains(&number) => Ok(Value::Number(number)),
@@ -185,7 +201,7 @@ impl Key {
 }
 
 /// Settings whose texts may be URLs with a password.
-const URL_KEYS: [&str; 4] = ["index-url", "extra-index-urls", "find-links", "proxy"];
+const URL_KEYS: [&str; 5] = ["index-url", "extra-index-urls", "find-links", "proxy", "s3-url"];
 
 /// A URL or path without credentials, also when the URL can't be used.
 fn safe_place(text: &str) -> String {

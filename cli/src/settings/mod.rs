@@ -3,6 +3,7 @@
 mod file;
 mod keys;
 mod links;
+mod original;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use serde::Serialize;
 pub(crate) use file::ReadConfigError;
 pub(crate) use keys::{KEYS, Key, parse_duration, parse_size};
 pub(crate) use links::package_links;
+use original::ORIGINALS;
 
 use crate::host::Host;
 
@@ -87,35 +89,18 @@ pub(crate) enum SettingsError {
         expected: &'static str,
     },
     /// There is neither a home directory nor another place for the store.
-    #[error("there is no place for the store: neither --store, PIP_ACCEL_STORE nor HOME is set")]
+    #[error(
+        "there is no place for the store: you have no home directory, and neither --store nor PIP_ACCEL_STORE is set"
+    )]
     NoStore,
-}
-
-/// The variable of the original pip-accel.
-const AUTO_INSTALL: &str = "PIP_ACCEL_AUTO_INSTALL";
-
-/// The policy that `auto-install` of the original means: yes installs without a question, no never does. Its third
-/// state, to ask, was that it is not set.
-fn auto_install(text: &str, origin: &Origin) -> Result<Value, SettingsError> {
-    let word = match text.trim().to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "on" => "install",
-        "0" | "false" | "no" | "off" => "refuse",
-        _ => {
-            return Err(SettingsError::Value {
-                key: "auto-install".to_owned(),
-                value: text.to_owned(),
-                origin: origin.to_string(),
-                expected: "true or false",
-            });
-        }
-    };
-    Ok(Value::Text(word.to_owned()))
 }
 
 /// All settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     values: BTreeMap<&'static str, (Value, Origin)>,
+    /// What was set and has no effect, as sentences.
+    without_effect: Vec<String>,
 }
 
 impl Settings {
@@ -124,16 +109,20 @@ impl Settings {
     /// # Errors
     /// An unreadable file, an unknown key, or a value of the wrong kind.
     pub(crate) fn read(host: &Host, config: Option<&Path>) -> Result<Self, SettingsError> {
-        let mut settings = Self { values: BTreeMap::new() };
+        let mut settings = Self { values: BTreeMap::new(), without_effect: Vec::new() };
         for (path, required) in config_files(host, config) {
-            for (key, value) in file::read(&path, required)? {
-                settings.insert(key, value, Origin::File(path.clone()));
+            for found in file::read(&path, required)? {
+                settings.insert(found.key, found.value, Origin::File(path.clone()));
             }
         }
-        // The original's word for two of the policies; the own variable wins, below.
-        if let Some(text) = host.variable(AUTO_INSTALL) {
-            let origin = Origin::Variable(AUTO_INSTALL.to_owned());
-            settings.insert("system-packages", auto_install(&text, &origin)?, origin);
+        // The own variable wins, below.
+        for original in &ORIGINALS {
+            let name = original.variable();
+            if let Some(text) = host.variable(&name) {
+                let origin = Origin::Variable(name);
+                let value = original.parse(&text, &origin)?;
+                settings.insert(original.key.unwrap_or(original.name), value, origin);
+            }
         }
         for key in KEYS {
             for name in key.variables() {
@@ -144,7 +133,24 @@ impl Settings {
                 }
             }
         }
+        settings.note_what_has_no_effect(host);
         Ok(settings)
+    }
+
+    fn note_what_has_no_effect(&mut self, host: &Host) {
+        for original in ORIGINALS.iter().filter(|original| original.key.is_none()) {
+            if let (Some((_, origin)), Some(reason)) = (self.values.remove(original.name), original.without_effect) {
+                self.without_effect.push(format!("`{}` ({origin}) has no effect: {reason}", original.name));
+            }
+        }
+        for name in host.variables_with(PREFIX).filter(|name| !is_known_variable(name)) {
+            self.without_effect.push(format!("`${name}` has no effect: there is no such setting"));
+        }
+    }
+
+    /// What was set and has no effect, as sentences.
+    pub(crate) fn without_effect(&self) -> &[String] {
+        &self.without_effect
     }
 
     /// Sets a value from the command line.
@@ -229,6 +235,18 @@ impl Settings {
         self.values.contains_key(key)
     }
 
+    /// How much is said unless `-v` and `-q` say otherwise: `-v` given so often, or `-q` if it is less than 0.
+    #[must_use]
+    pub(crate) fn verbosity(&self) -> i16 {
+        match self.text("log-verbosity") {
+            Some("debug") => 2,
+            Some("verbose") => 1,
+            Some("warning") => -1,
+            Some("error" | "critical") => -2,
+            _ => 0,
+        }
+    }
+
     /// The stores that are read beside the own one.
     #[must_use]
     pub(crate) fn lower_stores(&self, host: &Host) -> Vec<PathBuf> {
@@ -250,15 +268,30 @@ impl Settings {
     }
 }
 
+/// What our variables begin with.
+const PREFIX: &str = "PIP_ACCEL_";
+
+/// The variable that names a further configuration file.
+const CONFIG: &str = "PIP_ACCEL_CONFIG";
+
+/// Whether a variable of ours means something, or belongs to the project's own tests and benches.
+fn is_known_variable(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    let option = rest.to_ascii_lowercase().replace('_', "-");
+    ["CACHE", "CONFIG"].contains(&rest)
+        || rest.starts_with("TEST_")
+        || rest.starts_with("BENCH_")
+        || ORIGINALS.iter().any(|original| original.name == option)
+        || KEYS.iter().any(|key| key.name == option)
+}
+
 /// The configuration files in rising priority, and whether each must exist.
 fn config_files(host: &Host, explicit: Option<&Path>) -> Vec<(PathBuf, bool)> {
     if let Some(path) = explicit {
         return vec![(host.absolute(path), true)];
     }
-    if let Some(path) = host.variable("PIP_ACCEL_CONFIG") {
-        return vec![(host.absolute(Path::new(&path)), true)];
-    }
     let mut files = vec![(PathBuf::from("/etc/pip-accel.conf"), false)];
     files.extend(host.home().map(|home| (home.join(".pip-accel/pip-accel.conf"), false)));
+    files.extend(host.variable(CONFIG).map(|path| (host.absolute(Path::new(&path)), true)));
     files
 }

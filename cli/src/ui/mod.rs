@@ -30,14 +30,16 @@ pub(crate) struct Ui {
 }
 
 impl Ui {
-    /// Decides by the flags, the streams and `NO_COLOR`, `CI`, `TERM`.
+    /// Decides by the flags, the streams and `NO_COLOR`, `CI`, `TERM`. Flags count from `verbosity`: more than 0 is as
+    /// many `-v`, less as many `-q`; each of one takes one of the other back.
     #[must_use]
-    pub(crate) fn new(global: &crate::args::GlobalArgs, host: &Host) -> Self {
+    pub(crate) fn new(global: &crate::args::GlobalArgs, host: &Host, verbosity: i16) -> Self {
+        let verbosity = (verbosity + i16::from(global.verbose) - i16::from(global.quiet)).clamp(-255, 255);
         let dumb = host.variable("TERM").is_none_or(|term| term == "dumb");
         let terminal = io::stderr().is_terminal() && !dumb && host.variable("CI").is_none();
         Self {
-            quiet: global.quiet,
-            verbose: global.verbose,
+            quiet: u8::try_from(-verbosity).unwrap_or(0),
+            verbose: u8::try_from(verbosity).unwrap_or(0),
             json: global.json,
             terminal: global.progress.unwrap_or(terminal),
             color: terminal && host.variable("NO_COLOR").is_none() && !global.no_color,
