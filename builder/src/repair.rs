@@ -23,8 +23,9 @@ use crate::realize::pin::{ChosenKind, Pin, Selection};
 use crate::realize::run;
 use crate::session::Session;
 
-/// Interpreters of this machine one after the other, the preferred one first; `None` after the last.
-pub type Interpreters<'a> = Box<dyn FnMut() -> Option<PythonInstallation> + 'a>;
+/// Interpreters of this machine one after the other, the preferred one first; `None` after the last. One that can't be asked
+/// what it is gives the reason as a sentence.
+pub type Interpreters<'a> = Box<dyn FnMut() -> Option<Result<PythonInstallation, String>> + 'a>;
 
 /// Starts a session for an interpreter; an error is the reason as a sentence.
 pub type StartSession<'a> = Box<dyn Fn(PythonInstallation) -> Result<Arc<Session>, String> + 'a>;
@@ -34,6 +35,8 @@ pub struct Remaker<'a> {
     interpreters: Interpreters<'a>,
     start: StartSession<'a>,
     sessions: Vec<Arc<Session>>,
+    /// Why an interpreter could not be asked, if one could not.
+    unasked: Option<String>,
 }
 
 impl std::fmt::Debug for Remaker<'_> {
@@ -46,7 +49,7 @@ impl<'a> Remaker<'a> {
     /// What makes objects anew with these.
     #[must_use]
     pub fn new(interpreters: Interpreters<'a>, start: StartSession<'a>) -> Self {
-        Self { interpreters, start, sessions: Vec::new() }
+        Self { interpreters, start, sessions: Vec::new(), unasked: None }
     }
 
     /// A session whose interpreter fits; interpreters are asked for as long as none does.
@@ -54,7 +57,14 @@ impl<'a> Remaker<'a> {
         if let Some(session) = self.sessions.iter().find(|session| fits(&session.python.interpreter)) {
             return Ok(Arc::clone(session));
         }
-        while let Some(python) = (self.interpreters)() {
+        while let Some(asked) = (self.interpreters)() {
+            let python = match asked {
+                Ok(python) => python,
+                Err(reason) => {
+                    self.unasked.get_or_insert(reason);
+                    continue;
+                }
+            };
             let fitting = fits(&python.interpreter);
             let session = (self.start)(python).map_err(RemakeError::NotNow)?;
             self.sessions.push(Arc::clone(&session));
@@ -62,7 +72,13 @@ impl<'a> Remaker<'a> {
                 return Ok(session);
             }
         }
-        Err(RemakeError::Impossible(format!("no interpreter of this machine is {wanted}")))
+        match &self.unasked {
+            // It may be the one: nothing is given up for an answer that did not come.
+            Some(reason) => {
+                Err(RemakeError::NotNow(format!("no interpreter that could be asked is {wanted}, and {reason}")))
+            }
+            None => Err(RemakeError::Impossible(format!("no interpreter of this machine is {wanted}"))),
+        }
     }
 }
 

@@ -57,6 +57,9 @@ impl HostLibraries {
 
     /// Whether the loader finds a library of this name, or there is a file at this absolute path.
     pub(crate) fn has(&self, library: &str) -> bool {
+        if library.is_empty() {
+            return false;
+        }
         if library.starts_with('/') {
             return Path::new(library).exists();
         }

@@ -95,14 +95,13 @@ pub(super) fn interpreters<'a>(
     context: &'a Context<'_>,
     store: &'a Store,
     settings: &'a Settings,
-) -> impl Iterator<Item = PythonInstallation> + 'a {
-    let first = interpreter(context, store, settings).ok();
-    let known = first.as_ref().map(|python| python.executable.clone());
+) -> impl Iterator<Item = Result<PythonInstallation, Failure>> + 'a {
+    let first = interpreter(context, store, settings);
+    let known = first.as_ref().ok().map(|python| python.executable.clone());
     let others = std::iter::once_with(|| list(&search_path(&context.host))).flatten();
     let others = others.filter(move |found| known.as_ref() != Some(&found.path));
-    first
-        .into_iter()
-        .chain(others.filter_map(|found| with_memo(store, |memo| query_remembered(&found.path, memo)).ok()))
+    std::iter::once(first)
+        .chain(others.map(|found| Ok(with_memo(store, |memo| query_remembered(&found.path, memo))?)))
 }
 
 pub(super) fn apply_flags(settings: &mut Settings, args: &SourceArgs) {

@@ -113,7 +113,8 @@ fn repair(
         // Most repairs need no interpreter: they are searched when one is asked for.
         Box::new(|| {
             let mut pythons = pythons.borrow_mut();
-            pythons.get_or_insert_with(|| Box::new(interpreters(context, store, settings))).next()
+            let asked = pythons.get_or_insert_with(|| Box::new(interpreters(context, store, settings))).next()?;
+            Some(asked.map_err(|failure: Failure| failure.message().to_owned()))
         }),
         Box::new(|python| {
             let session = start(context, store, (settings, &args.source), (python, &progress));

@@ -202,7 +202,7 @@ mod tests {
             ("a --upgrade b", "upgrade a b"),
             ("-vvqU", "verbose verbose quiet upgrade"),
             ("-Ur x", "upgrade requirement=x"),
-            ("--upg a", "upgrade a"),
+            ("--editab a", "editable=a"),
             ("--index-url=u --find-l d", "index-url=u find-links=d"),
             ("--target=", "target="),
             ("-- -r", "-r"),
