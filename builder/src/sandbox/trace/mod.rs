@@ -5,7 +5,8 @@
 //!    needed inside, whatever the interpreter is, and nothing inside can reach the listener.
 //! 2. A traced call ([`calls`]: `open`, `exec`, `stat`, `access`) waits. The thread reads its path from the caller's memory,
 //!    a relative one's folder from `/proc`, and lets the call go on: the kernel carries it out as if nobody had looked.
-//! 3. Then it looks at the path in the sandbox's own root ([`root`]) and notes what it finds ([`notes`]).
+//! 3. A second thread ([`clerk`]) looks at the path in the sandbox's own root ([`root`]) and notes what it finds ([`notes`]):
+//!    a build waits for the reading of its paths, and not for what is noted of them.
 //!
 //! What a build reads is its own claim: a hostile one can change a path after it was read here. It deceives only the
 //! record of itself. It can neither block nor mislead this thread into opening anything: paths are looked at
@@ -15,6 +16,7 @@
 //! dead, whatever goes wrong with the notes.
 
 mod calls;
+mod clerk;
 mod kernel;
 mod notes;
 mod root;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use self::calls::Use;
+use self::clerk::Clerk;
 pub(super) use self::kernel::Installer;
 use self::kernel::{Installed, Listener, Notification};
 use self::notes::Notes;
@@ -113,15 +116,15 @@ impl Tracer {
         let own = own.chain(spec.read_only.iter().chain(&spec.writable).map(|bind| bind.target.clone()));
         let own = own.chain(spec.tmpfs.iter().map(|mount| mount.target.clone()));
         let mut supervisor = Supervisor {
-            notes: Notes::new(own.collect()),
+            clerk: Clerk::start(Notes::new(own.collect())).map_err(TraceRefused::Start)?,
             command: spec.argv.first().map(|program| program.as_bytes().to_vec()).unwrap_or_default(),
-            root: None,
+            has_root: false,
         };
         let work = move || {
             let outcome = match kernel::receive(&ours) {
                 Installed::Listener(listener) => {
                     supervisor.serve(&listener, &stopped);
-                    Ok(supervisor.notes.finish())
+                    Ok(supervisor.clerk.finish())
                 }
                 Installed::Refused(source) => Err(TraceRefused::Kernel(source)),
                 Installed::Nothing => Err(TraceRefused::Start(io::ErrorKind::BrokenPipe.into())),
@@ -142,11 +145,11 @@ impl Tracer {
 
 /// What the thread knows.
 struct Supervisor {
-    notes: Notes,
+    clerk: Clerk,
     /// The program that the spec names: what runs before it is bwrap and `setpriv`, and no part of the run.
     command: Vec<u8>,
-    /// The sandbox's root, since that program was started.
-    root: Option<Root>,
+    /// Whether that program was started: the clerk has the sandbox's root since then.
+    has_root: bool,
 }
 
 impl Supervisor {
@@ -173,16 +176,16 @@ impl Supervisor {
         }
     }
 
-    /// Reads what has to be read while the caller waits, lets it go, then looks at what it wanted.
+    /// Reads what has to be read while the caller waits, lets it go, then hands on what it wanted.
     fn answer(&mut self, listener: &Listener, notification: &Notification) {
         let wanted = self.wanted(notification);
         // A caller that is gone may have been followed by another process of the same number while it was looked at.
         if !listener.let_go(notification) {
             return;
         }
-        match (wanted, &self.root) {
-            (Wanted::Path(purpose, path), Some(root)) => self.notes.take(root, purpose, path),
-            (Wanted::Gap, Some(_)) => self.notes.gap(),
+        match wanted {
+            Wanted::Path(purpose, path) if self.has_root => self.clerk.path(purpose, path),
+            Wanted::Gap if self.has_root => self.clerk.gap(),
             _ => {}
         }
     }
@@ -190,20 +193,22 @@ impl Supervisor {
     fn wanted(&mut self, notification: &Notification) -> Wanted {
         let Some(call) = calls::call(notification.number) else { return Wanted::Nothing };
         let thread = notification.thread;
-        if self.root.is_none() && call.purpose != Use::Execute {
+        if !self.has_root && call.purpose != Use::Execute {
             return Wanted::Nothing;
         }
-        if !self.notes.has_room() {
+        if !self.clerk.has_room() {
             return Wanted::Gap;
         }
         let Some(path) = kernel::text_at(thread, notification.arguments[call.path]) else {
             return Wanted::unread(thread);
         };
-        if self.root.is_none() {
+        if !self.has_root {
             if !is_command(&path, &self.command) {
                 return Wanted::Nothing;
             }
-            self.root = Root::of(thread);
+            let Some(root) = Root::of(thread) else { return Wanted::Nothing };
+            self.clerk.root(root);
+            self.has_root = true;
         }
         if path.is_empty() {
             // The kernel says that there is no such file, and there is none that it could be.

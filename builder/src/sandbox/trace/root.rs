@@ -25,17 +25,23 @@ pub(super) enum Found {
 
 /// The root of a sandbox.
 #[derive(Debug)]
-pub(super) struct Root(OwnedFd);
+pub(super) struct Root {
+    folder: OwnedFd,
+    /// Its mount namespace: as long as this is open, what is mounted there stays, though every process of it may be dead.
+    _mounts: Option<File>,
+}
 
 impl Root {
     /// The root of a thread.
     pub(super) fn of(thread: u32) -> Option<Self> {
-        Self::at(Path::new(&format!("/proc/{thread}/root")))
+        let mounts = File::open(format!("/proc/{thread}/ns/mnt")).ok()?;
+        Some(Self { _mounts: Some(mounts), ..Self::at(Path::new(&format!("/proc/{thread}/root")))? })
     }
 
+    /// The root at `path`, which nobody takes away.
     pub(super) fn at(path: &Path) -> Option<Self> {
-        let options = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path);
-        options.ok().map(|file| Self(file.into()))
+        let opened = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path);
+        opened.ok().map(|file| Self { folder: file.into(), _mounts: None })
     }
 
     /// Looks at an absolute path. Nothing is opened for reading: a FIFO or a device would notice, or block.
@@ -78,7 +84,7 @@ impl Root {
         let how = OpenHow::new()
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        openat2(&self.0, path, how)
+        openat2(&self.folder, path, how)
     }
 }
 
