@@ -25,6 +25,9 @@ ROW_SECONDS = 60
 # A build of a few seconds whose backend is setuptools: the one that the sandbox's cost is measured on.
 SANDBOX_SDIST = "markupsafe"
 
+# Pins of the lock that are installed by `install`.
+INSTALLED = 40
+
 
 class Bench:
     """One run: its scratch directory, its programs and the rows of its table."""
@@ -139,6 +142,46 @@ class Bench:
         self.run(self.ours("ours", "--json"), environment)
         self.profiles.append(("cold, loopback mirror, one run", json.loads(self.stdout)))
         before()
+
+    def install(self):
+        """Requirements as people write them, 40 pins without hashes, into a new virtualenv; all three programs are warm."""
+        environment = dict(self.environment("install"), PIP_CACHE_DIR=self.path("pip-cache"), PIP_DISABLE_PIP_VERSION_CHECK="1")
+        with open(self.options.lock) as file:
+            pins = re.findall(r"^([A-Za-z0-9_.-]+==[^ \\\n;]+)", file.read(), re.MULTILINE)
+        wanted = self.path("forty.txt")
+        # Without what they require each would choose further packages; all that is measured is the same for all.
+        with open(wanted, "w") as file:
+            file.write("\n".join(pins[:INSTALLED]) + "\n")
+        ours = [self.options.program, "install", "--no-deps", "-r", wanted, "--venv", self.path("ours"), "--python", self.options.python]
+        theirs = self.path("theirs")
+        create = [self.options.uv, "venv", "--python", self.options.python, theirs]
+        uv = [create, [self.options.uv, "pip", "install", "--no-deps", "--python", theirs, "-r", wanted]]
+        pip = [[self.options.python, "-m", "venv", theirs], [theirs + "/bin/python", "-m", "pip", "install", "--no-deps", "-r", wanted]]
+        for command in (ours, uv):
+            self.run(command, environment)
+        self.remove("theirs")
+        self.run(pip, environment)
+        new, old = (lambda: self.remove("ours")), (lambda: self.remove("theirs"))
+        self.pair("`install -r`, %d pins, warm / uv" % INSTALLED, (ours, environment, new), (uv, environment, old), Goal(5))
+        self.pair("`install -r`, %d pins, warm / pip" % INSTALLED, (ours, environment, new), (pip, environment, old), Goal(30), rounds=3)
+        self.pair("`install -r`, nothing to do / uv", (ours, environment, lambda: None), (uv[1], environment, lambda: None), Goal(None))
+
+    def lock(self):
+        """The versions of the project of the benches; both know all metadata from before."""
+        environment = self.environment("lock", self.base)
+        project = os.path.join(os.path.dirname(self.options.lock), "requirements-100.in")
+        ours = [self.options.program, "lock", project, "-o", self.path("ours.lock"), "--python", self.options.python]
+        theirs = [self.options.uv, "pip", "compile", "--generate-hashes", "-q", "--python", self.options.python, "-o", self.path("theirs.lock"), project]
+        for command in (ours, theirs):
+            self.run(command, environment)
+
+        def fresh():
+            for name in ("ours.lock", "theirs.lock"):
+                if os.path.exists(self.path(name)):
+                    os.remove(self.path(name))
+
+        self.pair("`lock`, warm / uv pip compile", (ours, environment, fresh), (theirs, environment, fresh),
+                  Goal(1, extra_milliseconds=100))
 
     def sandbox(self):
         """The same build with and without isolation; what is fetched is in the store before."""
@@ -356,12 +399,12 @@ def main():
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--scale", type=float, default=1, help="part `store`: so many times its objects; below 1 to try whether it runs to its end")
-    parser.add_argument("--only", help="parts to run (warm, cold, sandbox, store), separated by commas; their figures are printed, not kept")
+    parser.add_argument("--only", help="parts to run (warm, cold, install, lock, sandbox, store), separated by commas; their figures are printed, not kept")
     options = parser.parse_args()
     bench = Bench(options)
-    parts = options.only.split(",") if options.only else ["warm", "cold", "sandbox", "store"]
+    parts = options.only.split(",") if options.only else ["warm", "cold", "install", "lock", "sandbox", "store"]
     try:
-        if parts != ["sandbox"]:
+        if set(parts) & {"warm", "cold", "install"}:
             bench.use_mirror()
         for part in parts:
             getattr(bench, part)()

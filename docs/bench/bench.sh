@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The figures of docs/benchmarks.md: pip-accel against uv, same machine, same run, medians.
 # usage: docs/bench/bench.sh PATH-OF-PIP-ACCEL               writes docs/benchmarks.md; half an hour
-#        docs/bench/bench.sh PATH-OF-PIP-ACCEL --only warm   prints the figures of some parts: warm, cold, sandbox, store
+#        docs/bench/bench.sh PATH-OF-PIP-ACCEL --only warm   prints the figures of some parts: warm, cold, install, lock, sandbox, store
 #        docs/bench/bench.sh PATH-OF-PIP-ACCEL --only store --scale 0.01 --lock SMALL.lock   tries the part, with any build
 set -euo pipefail
 program=$(realpath "${1:?usage: docs/bench/bench.sh PATH-OF-PIP-ACCEL [--only PART,...] [--rounds N] [--scale X]}")

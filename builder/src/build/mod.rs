@@ -357,20 +357,11 @@ impl Build<'_> {
             let found = format!("it made a wheel of `{}=={}`, not of `{}`", metadata.name, metadata.version, self.pin);
             return Err(place.failure(BuildStatus::BadResult, found));
         }
-        let noticed = describe_foreign(&paths, &imported.foreign);
-        if !noticed.is_empty() {
-            place.notice(&noticed);
-        }
         let bytecode_tag = session.python.interpreter.bytecode_tag.clone();
         let without = place.without().await;
-        for without in &without {
-            place.notice(&without.to_string());
-        }
-        let noticed: Vec<String> = [noticed]
-            .into_iter()
-            .filter(|text| !text.is_empty())
-            .chain(without.iter().map(ToString::to_string))
-            .collect();
+        let mut noticed: Vec<String> = without.iter().map(ToString::to_string).collect();
+        noticed.extend(describe_foreign(&paths, &imported.foreign));
+        noticed.iter().for_each(|text| place.notice(text));
         let read = place.system_inputs().await.map(|read| Box::new(read.with_without(without)));
         if let Some(read) = &read {
             place.annotate(&format!("read of the system: {read}"));
@@ -416,10 +407,10 @@ impl Build<'_> {
 /// Files that a notice lists; the rest is counted.
 const FOREIGN_FILES_SHOWN: usize = 3;
 
-/// Which paths of a build its wheel holds, and where; empty when there are none.
-fn describe_foreign(paths: &ForeignPaths, found: &[(EntryPath, PathSet)]) -> String {
+/// Which paths of a build its wheel holds, and where; nothing when there are none.
+fn describe_foreign(paths: &ForeignPaths, found: &[(EntryPath, PathSet)]) -> Option<String> {
     if found.is_empty() {
-        return String::new();
+        return None;
     }
     let all = found.iter().fold(PathSet::default(), |all, (_, set)| all.union(*set));
     let named = |names: Vec<String>| names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -429,5 +420,5 @@ fn describe_foreign(paths: &ForeignPaths, found: &[(EntryPath, PathSet)]) -> Str
         0 => String::new(),
         count => format!(" and {count} more"),
     };
-    format!("paths of the build, which mean nothing later, are in its files: {all} in {files}{more}")
+    Some(format!("paths of the build, which mean nothing later, are in its files: {all} in {files}{more}"))
 }

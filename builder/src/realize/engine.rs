@@ -382,6 +382,11 @@ impl Engine {
         let found = match joined(work, &pin.to_string()).await? {
             Ok(found) if found == expected => return Ok(Some((object, archive))),
             Ok(found) => format!("it has the SHA-256 {found}"),
+            // This process's want of something says nothing about the file.
+            Err(source) if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
+                let source = Arc::new(source);
+                return Err(ObtainError::Scratch { pin: pin.to_string(), path: archive, source });
+            }
             Err(error) => error.to_string(),
         };
         if may_replace {

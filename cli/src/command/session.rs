@@ -100,8 +100,7 @@ pub(super) fn interpreters<'a>(
     let known = first.as_ref().ok().map(|python| python.executable.clone());
     let others = std::iter::once_with(|| list(&search_path(&context.host))).flatten();
     let others = others.filter(move |found| known.as_ref() != Some(&found.path));
-    std::iter::once(first)
-        .chain(others.map(|found| Ok(with_memo(store, |memo| query_remembered(&found.path, memo))?)))
+    std::iter::once(first).chain(others.map(|found| Ok(with_memo(store, |memo| query_remembered(&found.path, memo))?)))
 }
 
 pub(super) fn apply_flags(settings: &mut Settings, args: &SourceArgs) {

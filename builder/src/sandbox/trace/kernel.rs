@@ -23,12 +23,14 @@ const CONTROL_BYTES: usize = 64;
 pub(crate) struct Installer {
     program: Vec<sock_filter>,
     channel: UnixStream,
+    /// The other end of `channel`, of which the new process has a copy until exec.
+    other_end: RawFd,
 }
 
 impl Installer {
-    /// An installer of `program` that reports through `channel`.
-    pub(super) fn new(program: Vec<sock_filter>, channel: UnixStream) -> Self {
-        Self { program, channel }
+    /// An installer of `program` that reports through `channel` to `other_end`.
+    pub(super) fn new(program: Vec<sock_filter>, channel: UnixStream, other_end: &UnixStream) -> Self {
+        Self { program, channel, other_end: other_end.as_raw_fd() }
     }
 
     /// Installs the filter in this process and whatever it becomes. Async-signal-safe: no allocation, no locks.
@@ -43,6 +45,11 @@ impl Installer {
         // A call that was received is interrupted by nothing but death: no program sees an EINTR that it would not have
         // seen untraced. Kernels before 5.19 refuse the flag.
         let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+        // Whoever started this may be killed at any moment. Then nobody may have the listener but those who are dead: a call
+        // whose listener is gone fails, and so does exec; with a copy here, or on its way to a socket that is open here,
+        // this process would wait for ever for itself, with the store's locks in its hands.
+        // SAFETY: a descriptor of this process's own, which nothing in it uses any more.
+        unsafe { libc::close(self.other_end) };
         // SAFETY: plain system calls; `program` points to instructions that outlive the call, and the kernel copies them.
         let listener = unsafe {
             // bwrap does the same first thing; the kernel wants it from whoever has no privilege.
@@ -54,8 +61,10 @@ impl Installer {
             return send(&self.channel, errno, None);
         }
         let listener = RawFd::try_from(listener).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
-        send(&self.channel, 0, Some(listener))
-        // It is close-on-exec: bwrap never has it.
+        let sent = send(&self.channel, 0, Some(listener));
+        // SAFETY: the descriptor was just made, and what was sent is a copy.
+        unsafe { libc::close(listener) };
+        sent
     }
 }
 

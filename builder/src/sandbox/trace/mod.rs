@@ -110,6 +110,7 @@ impl Tracer {
             return Err(TraceRefused::Setuid(host.bwrap.clone()));
         }
         let (ours, theirs) = UnixStream::pair().map_err(TraceRefused::Start)?;
+        let installer = Installer::new(program, theirs, &ours);
         let (stop, stopped) = UnixStream::pair().map_err(TraceRefused::Start)?;
         let (sender, result) = mpsc::channel();
         let own = OWN.iter().map(PathBuf::from);
@@ -132,7 +133,7 @@ impl Tracer {
             let _ = sender.send(outcome);
         };
         thread::Builder::new().name("file-trace".to_owned()).spawn(work).map_err(TraceRefused::Start)?;
-        Ok((Self { stop, result }, Installer::new(program, theirs)))
+        Ok((Self { stop, result }, installer))
     }
 
     /// The notes. Every process of the run must be dead.
