@@ -145,7 +145,7 @@ class Bench:
 
     def install(self):
         """Requirements as people write them, 40 pins without hashes, into a new virtualenv; all three programs are warm."""
-        environment = dict(self.environment("install"), PIP_CACHE_DIR=self.path("pip-cache"), PIP_DISABLE_PIP_VERSION_CHECK="1")
+        environment = dict(self.environment("install"), PIP_ACCEL_UV=self.options.uv, PIP_CACHE_DIR=self.path("pip-cache"), PIP_DISABLE_PIP_VERSION_CHECK="1")
         with open(self.options.lock) as file:
             pins = re.findall(r"^([A-Za-z0-9_.-]+==[^ \\\n;]+)", file.read(), re.MULTILINE)
         wanted = self.path("forty.txt")
@@ -168,7 +168,7 @@ class Bench:
 
     def lock(self):
         """The versions of the project of the benches; both know all metadata from before."""
-        environment = self.environment("lock", self.base)
+        environment = dict(self.environment("lock", self.base), PIP_ACCEL_UV=self.options.uv)
         project = os.path.join(os.path.dirname(self.options.lock), "requirements-100.in")
         ours = [self.options.program, "lock", project, "-o", self.path("ours.lock"), "--python", self.options.python]
         theirs = [self.options.uv, "pip", "compile", "--generate-hashes", "-q", "--python", self.options.python, "-o", self.path("theirs.lock"), project]

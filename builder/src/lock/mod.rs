@@ -318,6 +318,12 @@ pub fn content_digest(path: &Path) -> Result<ValueDigest, LockError> {
 }
 
 impl LoadedLock {
+    /// Whether the lock can fix what is built with: only requirements files have lines for it.
+    #[must_use]
+    pub fn has_room_for_builds(&self) -> bool {
+        self.project.is_none()
+    }
+
     /// The requirements whose markers hold for an interpreter, each project once.
     ///
     /// # Errors

@@ -50,6 +50,9 @@ const WARNINGS_MAX: usize = 50;
 /// Variables for the machine's certificates, as for every other download; the second name is that of older versions.
 const SYSTEM_CERTIFICATES: [&str; 2] = ["UV_SYSTEM_CERTS", "UV_NATIVE_TLS"];
 
+/// Variables that name files of certificates, which a sandbox without a network does not show.
+const CERTIFICATE_FILES: [&str; 3] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT"];
+
 /// What the lines of [`CHOICES_LOG`] begin with.
 const LOGGED: &str = "DEBUG ";
 
@@ -335,7 +338,8 @@ impl Run<'_> {
         let mut variables = environment(&self.access.index, &self.access.variables, cache);
         if self.network == Network::None {
             // There are no certificates to be read, and nobody to show one.
-            variables.retain(|(name, _)| !SYSTEM_CERTIFICATES.iter().any(|known| name == known));
+            let known = || SYSTEM_CERTIFICATES.iter().chain(&CERTIFICATE_FILES);
+            variables.retain(|(name, _)| !known().any(|known| name == known));
         }
         if self.code == Code::Never {
             variables.push((NO_PYTHON.0.into(), NO_PYTHON.1.into()));

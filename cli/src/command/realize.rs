@@ -59,14 +59,22 @@ pub(super) fn run(context: &Context<'_>, args: &RealizeArgs) -> Result<Exit, Fai
         return Ok(Exit::Done);
     }
     if args.print_build_lock {
+        if !lock.has_room_for_builds() {
+            let text = format!("`{}` has no place for locked builds; a requirements file has", args.lock.display());
+            return Err(Failure::new(Exit::Usage, text)
+                .hint("export it: uv export --format requirements-txt, or pip-accel lock"));
+        }
         print_build_lock(context, &unlocked_builds(&opened.session, &lock)?);
         return Ok(Exit::Done);
     }
+    let markers = &opened.session.python.interpreter.markers;
+    let selected = lock.select(markers)?;
     let unfixed: Vec<String> =
-        lock.requirements.iter().filter(|locked| locked.target.is_unfixed()).map(ToString::to_string).collect();
+        selected.iter().filter(|locked| locked.target.is_unfixed()).map(ToString::to_string).collect();
     let report = in_rounds(context, (&opened, policy), || realize::realize(&opened.session, &lock, &request))?;
     // What is built once is not built again, and then there is no reason to speak of it every time.
-    let unlocked = if report.built > 0 { unlocked_builds(&opened.session, &lock)?.resolved } else { Vec::new() };
+    let speaks_of_builds = report.built > 0 && lock.has_room_for_builds();
+    let unlocked = if speaks_of_builds { unlocked_builds(&opened.session, &lock)?.resolved } else { Vec::new() };
     show(context, (&report, &unlocked), &request, started);
     if !unfixed.is_empty() && !report.unchanged {
         let content = "is what lies there now; the lock does not fix it";
