@@ -20,6 +20,10 @@ impl PythonInstallation {
         paths.extend(self.prefixes.iter().filter(|prefix| !is_shared(prefix, &homes)).cloned());
         paths.push(self.executable.clone());
         paths.retain(|path| path.is_absolute() && path.exists());
+        // Every sandbox has the links of `/usr`, and bwrap refuses to mount on one (`libpython3.14.a` of Debian is one).
+        for path in paths.iter_mut().filter(|path| path.starts_with("/usr") && path.is_symlink()) {
+            *path = path.canonicalize().unwrap_or_else(|_| path.clone());
+        }
         paths.sort();
         paths.dedup();
         let mut outermost: Vec<PathBuf> = Vec::new();

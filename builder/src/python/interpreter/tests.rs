@@ -97,6 +97,7 @@ fn every_interpreter_of_this_machine_answers() {
         for path in &shown {
             assert!(path.exists(), "{label}: {}", path.display());
             assert_ne!(path.as_path(), Path::new("/usr"), "{label}");
+            assert!(!path.starts_with("/usr") || !path.is_symlink(), "{label}: {}", path.display());
         }
         let prefix = installation.prefix.to_str().expect("UTF-8");
         if prefix.len() > 4 {
