@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
 use pip_accel_schema::digest::Sha256Digest;
-use scraper::{Html, Selector};
 use serde::Deserialize;
 use url::Url;
 
@@ -196,33 +196,47 @@ impl JsonFile {
 /// Reads an HTML page of PEP 503; also used for the pages of `--find-links`.
 pub(super) fn parse_html(url: &Url, bytes: &[u8]) -> Result<Vec<PublishedFile>, PageError> {
     let text = String::from_utf8_lossy(bytes);
-    let html = Html::parse_document(&text);
     let page_url = strip_credentials(url.clone());
-    let base = select(&html, "base[href]")
-        .next()
-        .and_then(|element| page_url.join(element.value().attr("href")?.trim()).ok())
-        .map_or_else(|| page_url.clone(), strip_credentials);
-    let mut anchors = 0_usize;
-    let mut files = Vec::new();
-    for anchor in select(&html, "a[href]") {
-        anchors += 1;
-        let element = anchor.value();
-        let href = element.attr("href").unwrap_or_default().trim();
-        let Some(link) = resolve(&page_url, &base, href) else { continue };
-        let Some(file_name) = SafeUrl::from(link.clone()).last_segment() else { continue };
-        let Some(mut file) = PublishedFile::from_link(file_name, link) else { continue };
-        file.requires_python =
-            element.attr("data-requires-python").filter(|text| !text.trim().is_empty()).map(str::to_owned);
-        file.yanked = element.attr("data-yanked").map(str::to_owned);
-        files.push(file);
+    let mut base_link = None;
+    let mut anchors = Vec::new();
+    for tag in start_tags(&text) {
+        let link = attribute(&tag, "href").map(|link| link.trim().to_owned());
+        match (tag.name.as_slice(), link) {
+            (b"base", Some(link)) => drop(base_link.get_or_insert(link)),
+            (b"a", Some(link)) => anchors.push((tag, link)),
+            _ => {}
+        }
     }
-    // The parser makes a document of anything, so ask whether there ever was one.
-    if anchors == 0 && !looks_like_html(&text) { Err(PageError::NotHtml) } else { Ok(files) }
+    // The tokenizer finds tags in anything, so ask whether there ever was a page.
+    if anchors.is_empty() && !looks_like_html(&text) {
+        return Err(PageError::NotHtml);
+    }
+    let base = base_link.and_then(|link| page_url.join(&link).ok()).map_or_else(|| page_url.clone(), strip_credentials);
+    let file = |(tag, link): (StartTag<()>, String)| {
+        let link = resolve(&page_url, &base, &link)?;
+        let file_name = SafeUrl::from(link.clone()).last_segment()?;
+        let mut file = PublishedFile::from_link(file_name, link)?;
+        file.requires_python = attribute(&tag, "data-requires-python").filter(|text| !text.trim().is_empty());
+        file.yanked = attribute(&tag, "data-yanked");
+        Some(file)
+    };
+    Ok(anchors.into_iter().filter_map(file).collect())
 }
 
-fn select<'a>(html: &'a Html, selector: &'static str) -> impl Iterator<Item = scraper::ElementRef<'a>> {
-    let selector = Selector::parse(selector).expect("the selectors of this file are valid");
-    html.select(&selector).collect::<Vec<_>>().into_iter()
+/// The start tags of a page, as a browser's tokenizer sees them: none in scripts or comments, names in lower case.
+fn start_tags(text: &str) -> impl Iterator<Item = StartTag<()>> {
+    let mut emitter = DefaultEmitter::default();
+    emitter.naively_switch_states(true);
+    Tokenizer::new_with_emitter(text, emitter).filter_map(|token| match token {
+        Ok(Token::StartTag(tag)) => Some(tag),
+        Ok(_) => None,
+        Err(never) => match never {},
+    })
+}
+
+/// The value of an attribute, character references resolved; the first one counts where there are more.
+fn attribute(tag: &StartTag<()>, name: &str) -> Option<String> {
+    tag.attributes.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
 fn looks_like_html(text: &str) -> bool {
@@ -320,6 +334,18 @@ mod tests {
         assert_eq!((sdist.file_name.as_str(), sdist.yanked.as_deref()), ("a-1.zip", Some("why")));
         assert_eq!(sdist.url.expose().as_str(), "https://cdn.example/y/a-1.zip?sig=1");
         assert_eq!(files.len(), 2);
+    }
+
+    #[test]
+    fn html_is_read_as_browsers_do() {
+        let text = "<title><a href='t-1.zip'></title><!-- <a href='c-1.zip'> --><script>'<a href=\"s-1.zip\">'</script>\
+             <A HREF=\" a-1.zip \" href='other-1.zip' DATA-YANKED='a &lt; b'>a<a href=b-1.zip><base href='/x/'><base href='/y/'>\
+             <template><a href=c-1.zip></template><a href='d-1.zip' data-requires-python=' '";
+        let files = parse_html(&base(), text.as_bytes()).expect("a page");
+        let urls: Vec<String> = files.iter().map(|file| file.url.expose().path().to_owned()).collect();
+        assert_eq!(urls, ["/x/a-1.zip", "/x/b-1.zip", "/x/c-1.zip"], "the last tag has no end");
+        assert_eq!(files[0].yanked.as_deref(), Some("a < b"));
+        assert!(matches!(parse_html(&base(), b"1 < 2 <p>"), Err(PageError::NotHtml)));
     }
 
     #[test]
