@@ -78,6 +78,8 @@ pub struct GlobalArgs {
 
 /// What to do
 #[derive(Debug, Subcommand)]
+// Only the arguments of the command that is run are made: the others would be a tenth of a run with nothing to do.
+#[command(defer = true)]
 pub enum Command {
     /// Make exactly the environment that a lock describes
     Realize(RealizeArgs),
