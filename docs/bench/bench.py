@@ -167,9 +167,13 @@ class Bench:
         self.pair("`install -r`, nothing to do / uv", (ours, environment, lambda: None), (uv[1], environment, lambda: None), Goal(None))
 
     def lock(self):
-        """The versions of the project of the benches; both know all metadata from before."""
+        """The versions of the demo's project; both know all metadata from before.
+
+        What the benches install is no measure: its newest releases exclude each other, and for minutes both programs do
+        nothing but ask the index for older ones.
+        """
         environment = dict(self.environment("lock", self.base), PIP_ACCEL_UV=self.options.uv)
-        project = os.path.join(os.path.dirname(self.options.lock), "requirements-100.in")
+        project = os.path.join(os.path.dirname(self.options.lock), "../demo/requirements.in")
         ours = [self.options.program, "lock", project, "-o", self.path("ours.lock"), "--python", self.options.python]
         theirs = [self.options.uv, "pip", "compile", "--generate-hashes", "-q", "--python", self.options.python, "-o", self.path("theirs.lock"), project]
         for command in (ours, theirs):
