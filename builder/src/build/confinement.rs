@@ -79,6 +79,15 @@ impl Confinement {
         }
     }
 
+    /// Has what the trace of a build is compared with read while the build runs.
+    pub(crate) fn read_ahead(&self, session: &Session) {
+        if matches!(self, Self::Bubblewrap(_)) {
+            let lists = session.host_now().lists();
+            // Who needs them waits for them; nothing else depends on this.
+            drop(tokio::task::spawn_blocking(move || lists.now()));
+        }
+    }
+
     /// Runs `spec`; when this returns, nothing of it is alive.
     pub(crate) async fn run(
         &self,

@@ -46,7 +46,10 @@ pub(super) fn list_names(package: &Installed) -> [String; 2] {
 pub(super) fn owned<'w>(list: &[u8], wanted: &HashSet<&'w [u8]>, merged: &[&str]) -> Vec<&'w [u8]> {
     let mut found = Vec::new();
     let mut moved = Vec::new();
-    for line in list.split(|byte| *byte == b'\n') {
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', list).chain([list.len()]) {
+        let line = &list[start..end];
+        start = (end + 1).min(list.len());
         let top = line.strip_prefix(b"/").and_then(|rest| rest.split(|byte| *byte == b'/').next()).unwrap_or_default();
         let path = if merged.iter().any(|name| name.as_bytes() == top) {
             moved.clear();

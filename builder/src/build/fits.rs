@@ -1,6 +1,7 @@
 //! Whether what was built fits this host: the choice among the realisations of a recipe.
 
 use std::fmt;
+use std::sync::Arc;
 
 use pip_accel_schema::interpreter::Libc;
 use pip_accel_schema::manifest::Provenance;
@@ -8,6 +9,7 @@ use pip_accel_schema::recipe::Recipe;
 use pip_accel_schema::system_inputs::SystemInputs;
 use pip_accel_store::{Object, StoreError};
 
+use super::host_lists::HostLists;
 use super::system::SystemNow;
 use crate::python::loader::HostLibraries;
 use crate::session::{Session, SystemInputsPolicy};
@@ -59,6 +61,7 @@ impl fmt::Display for Misfit {
 pub(crate) struct HostNow {
     libraries: std::sync::OnceLock<HostLibraries>,
     system: std::sync::OnceLock<SystemNow>,
+    lists: Arc<HostLists>,
 }
 
 impl HostNow {
@@ -68,6 +71,11 @@ impl HostNow {
 
     fn system(&self) -> &SystemNow {
         self.system.get_or_init(SystemNow::read)
+    }
+
+    /// Which file is whose.
+    pub(super) fn lists(&self) -> Arc<HostLists> {
+        Arc::clone(&self.lists)
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) async fn run(
     // The hooks before it only ask; a fetch runs them too.
     if matches!(hook, Hook::BuildWheel) {
         place.begin()?;
+        confinement.read_ahead(session);
     }
     let mut sink = place;
     let ran = confinement.run_traced(&spec, &mut sink, place.engine.cancel().signal()).await;

@@ -20,6 +20,7 @@ mod explained;
 mod failure;
 mod fits;
 mod hooks;
+mod host_lists;
 pub(crate) mod inputs;
 mod layered;
 mod place;

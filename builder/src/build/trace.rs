@@ -76,7 +76,8 @@ impl BuildPlace<'_> {
         let mut trace = trace.filter(|trace| trace.complete)?;
         // What the recipe has already.
         trace.read.retain(|path| !self.layered.layers().have(path));
-        let work = tokio::task::spawn_blocking(move || system::system_inputs(&trace.read));
+        let lists = self.engine.session.host_now().lists();
+        let work = tokio::task::spawn_blocking(move || system::system_inputs(&lists, &trace.read));
         match work.await {
             Ok(Ok(inputs)) => Some(inputs),
             Ok(Err(error)) => {
