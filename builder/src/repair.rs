@@ -2,12 +2,12 @@
 //!
 //! The store decides what needs that ([`Remake`]); to the sessions of the run, a damaged object counts as absent, so the
 //! machinery of `realize` makes it as if it never had been there: from sources that are in the store where they are whole,
-//! else from the index. Which interpreter an object is for is part of what it is made from; one of this machine must fit.
+//! else from the place where a lock had them, else from the index. Which interpreter an object is for is part of what it is made from; one of this machine must fit.
 
 use std::error::Error;
 use std::sync::Arc;
 
-use pip_accel_schema::digest::ValueDigest;
+use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::interpreter::Interpreter;
 use pip_accel_schema::manifest::Provenance;
 use pip_accel_schema::recipe::Recipe;
@@ -20,6 +20,7 @@ use crate::python::interpreter::PythonInstallation;
 use crate::realize::engine::{Engine, Purpose};
 use crate::realize::error::{ObtainError, RealizeError};
 use crate::realize::pin::{ChosenKind, Pin, Selection};
+use crate::realize::place;
 use crate::realize::run;
 use crate::session::Session;
 
@@ -88,17 +89,21 @@ impl Remake for Remaker<'_> {
             Provenance::Source { file_name, sha256 } => {
                 let session = self.session(|_| true, "any")?;
                 let selection = selection(file_name, *sha256);
-                let pin = pin(object, *sha256, AllowedFormats { wheels: true, sdists: true });
+                let formats = AllowedFormats { wheels: true, sdists: true };
+                let pins = pins(&session, object, (Some(file_name), sha256), formats)?;
                 let engine = Engine::new(&session, Vec::new(), Purpose::Fetch);
-                finished(run(&session, async { engine.source(&pin, &selection, None).await.map(drop) }))
+                let make = async |pin: &Pin| engine.source(pin, &selection, None).await.map(drop);
+                finished(run(&session, first_that_has_it(&pins, make)))
             }
             Provenance::Wheel { file_name, sha256, bytecode_tag } => {
                 let wanted = format!("one whose bytecode is `{bytecode_tag}`");
                 let session = self.session(|python| python.bytecode_tag == *bytecode_tag, &wanted)?;
                 let selection = selection(file_name, *sha256);
-                let pin = pin(object, *sha256, AllowedFormats { wheels: true, sdists: false });
+                let formats = AllowedFormats { wheels: true, sdists: false };
+                let pins = pins(&session, object, (Some(file_name), sha256), formats)?;
                 let engine = Engine::new(&session, Vec::new(), Purpose::Build);
-                finished(run(&session, async { engine.wheel(&pin, &selection, None).await.map(drop) }))
+                let make = async |pin: &Pin| engine.wheel(pin, &selection, None).await.map(drop);
+                finished(run(&session, first_that_has_it(&pins, make)))
             }
             Provenance::Layer { package, version, .. } => Err(RemakeError::NotNow(format!(
                 "{package} {version} is unpacked again when something is built with it"
@@ -121,9 +126,11 @@ impl Remaker<'_> {
             )));
         }
         let locks = self.build_lock(&session, recipe).map_err(|error| RemakeError::NotNow(error.to_string()))?;
-        let pin = pin(object, recipe.source, AllowedFormats { wheels: false, sdists: true });
+        let formats = AllowedFormats { wheels: false, sdists: true };
+        let pins = pins(&session, object, (None, &recipe.source), formats)?;
         let engine = Engine::new(&session, locks, Purpose::Build);
-        finished(run(&session, async { engine.tree(&pin, None).await.map(drop) }))
+        let make = async |pin: &Pin| engine.tree(pin, None).await.map(drop);
+        finished(run(&session, first_that_has_it(&pins, make)))
     }
 
     /// The build requirements of the recipe as lines of a lock would fix them, where the store knows the wheels they came
@@ -153,19 +160,53 @@ impl Remaker<'_> {
     }
 }
 
-fn pin(object: &Object, sha256: pip_accel_schema::digest::Sha256Digest, formats: AllowedFormats) -> Pin {
-    Pin {
+/// The object's published file as a lock would pin it: first at the place where a lock had it, if one did, then in the index.
+fn pins(
+    session: &Session,
+    object: &Object,
+    (file_name, sha256): (Option<&str>, &Sha256Digest),
+    formats: AllowedFormats,
+) -> Result<Vec<Pin>, RemakeError> {
+    let place = place::recall(&session.store, file_name, sha256);
+    let place = place.map_err(|error| RemakeError::NotNow(sentence(&error)))?;
+    let pin = |direct| Pin {
         name: object.name.clone(),
         version: Some(object.version.clone()),
-        hashes: vec![sha256],
-        direct: None,
+        hashes: vec![*sha256],
+        direct,
         files: Arc::default(),
         checkout: None,
         formats,
-    }
+    };
+    Ok(place.into_iter().map(|place| pin(Some(place))).chain([pin(None)]).collect())
 }
 
-fn selection(file_name: &str, sha256: pip_accel_schema::digest::Sha256Digest) -> Selection {
+/// Makes the object of the first of the pins whose file can be got; what else fails, fails for good. Where none can, the
+/// answer is the one that leaves hope, else that of the first place.
+async fn first_that_has_it(
+    pins: &[Pin],
+    make: impl AsyncFn(&Pin) -> Result<(), ObtainError>,
+) -> Result<(), ObtainError> {
+    let mut failed: Option<ObtainError> = None;
+    for pin in pins {
+        let error = match make(pin).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let is_elsewhere =
+            pin.direct.is_some() && matches!(error, ObtainError::Download { .. } | ObtainError::Offline { .. });
+        failed = Some(match failed {
+            Some(first) if may_pass(&first) || !may_pass(&error) => first,
+            _ => error,
+        });
+        if !is_elsewhere {
+            break;
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn selection(file_name: &str, sha256: Sha256Digest) -> Selection {
     let kind = if file_name.ends_with(".whl") { ChosenKind::Wheel } else { ChosenKind::Sdist };
     Selection { file_name: file_name.to_owned(), sha256, kind, yanked: None }
 }

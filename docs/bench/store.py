@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -126,9 +127,11 @@ def inside_the_store(bench):
         sys.exit("failed: %s\n%s" % (" ".join(cargo), done.stderr))
     rate = max(map(float, re.findall(r"registered (\d+) objects a second", done.stderr)))
     yield Figure("registering 10,000 objects, in batches of 1,000", "%s a second" % format(int(rate), ","), "", "20,000 a second", rate >= 20_000)
-    ratios = sorted(map(float, re.findall(r"verify .*, ([\d.]+) of the limit", done.stderr)))
-    yield Figure("verify, everything read", "%.2f of the limit" % ratios[len(ratios) // 2], "a loop that reads and hashes each file", "0.8",
-                 ratios[len(ratios) // 2] >= 0.8)
+    # They took turns; on a busy machine the ratio of the processor times says more than that of the clock.
+    median = lambda pattern: statistics.median(map(float, re.findall(pattern, done.stderr)))
+    ratio, by_work = median(r": ([\d.]+) of the limit"), median(r"([\d.]+) by processor time")
+    yield Figure("verify, everything read", "%.2f of the limit, %.2f by processor time" % (ratio, by_work),
+                 "a loop that reads and hashes each file", "0.8", ratio >= 0.8)
 
 
 def many_objects(bench):

@@ -166,9 +166,10 @@ impl SharedFiles {
                 Err(error) => return Err(StoreError::io("list", &shard.path(), error)),
             };
             let mut said = Vec::new();
+            let start = shard.file_name();
             for entry in entries {
                 let entry = entry.on("list", &shard.path())?;
-                let (start, rest) = (shard.file_name(), entry.file_name());
+                let rest = entry.file_name();
                 let content = start.to_str().zip(rest.to_str()).and_then(|(start, rest)| content_named(start, rest));
                 said.extend(content.and_then(|content| look(&entry, &content)));
             }

@@ -9,7 +9,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use pip_accel_tests::{BuiltFile, SdistBuilder, TestEnv, WheelBuilder};
+use pip_accel_tests::index_server::{ALWAYS, Fault, IndexServer};
+use pip_accel_tests::{BuiltFile, LockWriter, SdistBuilder, TestEnv, WheelBuilder};
 
 use crate::support::{as_root_and_user, env, exit};
 
@@ -301,4 +302,62 @@ fn by_age_nothing_is_read_twice() {
     env.travel(3 * 86_400);
     assert_eq!(read(&env), 2);
     env.run(["verify", "--max-age", "soon"]).fails_with(exit::USAGE).explains();
+}
+
+/// What a repair says that has nothing but the places that locks named.
+fn repair_from_places(env: &TestEnv) -> pip_accel_tests::Output {
+    env.run(["verify", "--repair", "--no-index"])
+}
+
+/// A wheel and an sdist at URLs that only the lock names, realized.
+fn realized_from_urls(env: &TestEnv) -> (IndexServer, BuiltFile, BuiltFile) {
+    let files = (wheel("first"), SdistBuilder::simple("built", "1.0").file("src/built/value.py", LONG).build());
+    let server = IndexServer::start(&env.files());
+    let mut lock = LockWriter::new().line("--no-index");
+    for file in [&files.0, &files.1] {
+        env.add(file);
+        let mut url = server.file_url(&file.file_name);
+        url.set_username("reader").unwrap();
+        url.set_password(Some("hunter2")).unwrap();
+        lock = lock.line(format!("{} @ {url} {}", file.name, file.hash_option()));
+    }
+    // setuptools and wheel lie beside the other files.
+    env.write("requirements.lock", lock.line("--find-links ../files").text());
+    env.realize(&[]).success();
+    (server, files.0, files.1)
+}
+
+/// C3: no index lists a file that a lock named by its URL, so the URL is remembered beside the source, without its password.
+#[test]
+fn a_source_is_downloaded_again_from_where_a_lock_had_it() {
+    let env = env();
+    let (server, first, built) = realized_from_urls(&env);
+    for file in [&first, &built] {
+        corrupt(&source(&env, &file.name).join(&file.file_name));
+    }
+    corrupt(&tree(&env, "built").join("site/built/value.py"));
+    let before = server.request_count(&format!("/files/{}", first.file_name));
+    repair_from_places(&env).success();
+    assert_eq!(server.request_count(&format!("/files/{}", first.file_name)), before + 1);
+    env.verify_clean();
+    let database = ["store.sqlite", "store.sqlite-wal"].map(|name| fs::read(env.store().join("db").join(name)));
+    let holds = |bytes: &Vec<u8>| bytes.windows(7).any(|window| window == b"hunter2");
+    assert!(!database.iter().flatten().any(holds), "the password is in the database");
+}
+
+/// C2, C3: a source that moved is found by the index, and where that does not have it either, the answer names the place.
+#[test]
+fn a_source_that_moved_is_looked_for_in_the_index() {
+    let env = env();
+    let (server, first, _) = realized_from_urls(&env);
+    let gone = Fault::Status { status: 404, retry_after: None, times: ALWAYS };
+    server.add_fault(&format!("/files/{}", first.file_name), gone);
+    let damaged = source(&env, "first").join(&first.file_name);
+    corrupt(&damaged);
+    repair(&env).success();
+    env.verify_clean();
+    corrupt(&damaged);
+    let report = repair_from_places(&env).fails_with(exit::STORE_DAMAGED).says("first==1.0 could not be repaired");
+    report.says(&format!("`{}` does not exist", server.file_url(&first.file_name)));
+    env.leave_damaged();
 }

@@ -437,6 +437,7 @@ impl Engine {
             () = cancel.cancelled() => return Err(ObtainError::Cancelled { pin: pin.to_string() }),
         };
         sink.finish().map_err(store_error(pin))?;
+        super::place::remember(&self.session.store, file, &sha256).map_err(store_error(pin))?;
         drop(running);
         self.session.report(Event::Fetched { file_name: file.file_name.clone() });
         let version = pin.label_version();

@@ -22,6 +22,7 @@ mod lacking;
 pub(crate) mod link;
 mod permits;
 pub mod pin;
+pub(crate) mod place;
 mod plan;
 pub mod profile;
 mod publisher;

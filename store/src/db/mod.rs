@@ -41,6 +41,10 @@ const CHECKPOINT_PAGES: u32 = 512;
 /// would read anew. Whoever fetched or built has far more, and two syncs are nothing to it.
 pub(crate) const WAL_BYTES_LEFT: u64 = 128 * 4096;
 
+/// How much of the database is mapped: all of a usual one. Of that of a million objects, which a collection reads as a whole,
+/// the rest goes through the cache, so that it does not count as memory of the process.
+const MAPPED_BYTES: u32 = 64 << 20;
+
 /// Number of a row.
 pub(crate) type RowId = i64;
 
@@ -257,7 +261,7 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch(&format!(
         "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000;
-         PRAGMA mmap_size = 268435456; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA temp_store = MEMORY;"
+         PRAGMA mmap_size = {MAPPED_BYTES}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA temp_store = MEMORY;"
     ))?;
     Ok(connection)
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod inodes;
+mod tree;
 
 use std::collections::HashSet;
 use std::fs;
@@ -163,9 +164,6 @@ impl Store {
         if options.objects.is_empty() {
             findings.extend(self.find_unknown()?);
         }
-        if options.depth == VerifyDepth::Full {
-            findings.extend(self.check_database()?);
-        }
         let wanted: HashSet<&ObjectId> = options.objects.iter().collect();
         let mut registered = self.database.snapshot("list the objects", db::object::registered)?;
         registered.retain(|object| wanted.is_empty() || wanted.contains(&object.id));
@@ -178,7 +176,13 @@ impl Store {
             let depth = depth(object);
             Ok((object, depth, Check::new(self, object, (depth, &digests)).run()))
         };
-        let checked: Vec<_> = registered.par_iter().map(check).collect::<Result<_, _>>()?;
+        let check_all = || registered.par_iter().map(check).collect::<Result<Vec<_>, _>>();
+        // SQLite reads its file with one thread, which takes as long as some packages.
+        let is_full = options.depth == VerifyDepth::Full;
+        let check_database = || if is_full { self.check_database() } else { Ok(Vec::new()) };
+        let (checked, of_database) = rayon::join(check_all, check_database);
+        let checked = checked?;
+        findings.extend(of_database?);
         let read = checked.iter().filter(|(_, depth, _)| *depth == VerifyDepth::Full);
         let whole = read.clone().filter(|(_, _, found)| found.is_empty()).map(|(object, _, _)| object.id);
         self.remember_verified(&whole.collect::<Vec<_>>())?;
