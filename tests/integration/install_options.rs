@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pip_accel_tests::index_server::{IndexServer, authority_file, client_certificate_file};
 use pip_accel_tests::{TestEnv, WheelBuilder, host, skip};
 
 use crate::install::{install, pip, python_with_pip, venv};
@@ -246,7 +247,7 @@ fn places_of_files_are_heard() {
     let server = server.with_upload_time("package-3.0.tar.gz", "2025-06-01T00:00:00Z");
     let empty = env.project().join("empty");
     std::fs::create_dir(&empty).unwrap();
-    let other = pip_accel_tests::index_server::IndexServer::start(&empty);
+    let other = IndexServer::start(&empty);
     env.set("PIP_INDEX_URL", other.index_url().as_str());
     let at = ["--extra-index-url", server.index_url().as_str(), "--venv", ".venv", "package", "-U"].map(str::to_owned);
     let at: Vec<&str> = at.iter().map(String::as_str).collect();
@@ -255,6 +256,20 @@ fn places_of_files_are_heard() {
     assert_eq!(version(), "1.0");
     install(&env, &[&at[..], &["--only-binary", ":all:"]].concat()).success();
     assert_eq!(version(), "2.0");
+}
+
+/// A server that asks who one is gets the certificate that is named.
+#[test]
+fn servers_ask_who_one_is() {
+    let Some((env, _)) = world() else { return };
+    env.add(&WheelBuilder::simple("package", "1.0").build());
+    let server = IndexServer::start_mutual_tls(&env.files());
+    let (authority, own) = (authority_file(), client_certificate_file());
+    let (url, authority) = (server.index_url(), authority.to_string_lossy());
+    let words = ["-i", url.as_str(), "--cert", &authority, "--retries", "0", "--venv", ".venv", "package"];
+    install(&env, &words).fails_with(exit::ERROR).explains();
+    assert!(server.requests().is_empty());
+    install(&env, &[&words[..], &["--client-cert", &own.to_string_lossy()]].concat()).success();
 }
 
 /// Proxy, patience and trusted hosts come to the index client.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pip_accel_schema::encode::Encoder;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::installed::InstalledSet;
 use crate::index::{FindLinks, SafeUrl};
-use crate::lock::{LoadedLock, load_text};
+use crate::lock::{LoadedLock, LockedTarget, load_text};
 use crate::python::requirement::{Requirement, is_same};
 use crate::realize::error::RealizeError;
 use crate::resolve::project::{Places, Preference, ProjectError, ProjectRequest, Resolution, Upgrade, resolve_project};
@@ -31,6 +31,8 @@ pub struct ChoiceRequest<'a> {
     pub is_upgrade: bool,
     /// Whether what the store has is tried first: nobody named another place.
     pub store_first: bool,
+    /// Where repositories are cloned that are used in place.
+    pub src: PathBuf,
 }
 
 /// A choice: what should be installed in the end, what is there included.
@@ -55,8 +57,15 @@ impl Remembered {
         Self { lock: resolution.text(Path::new("/")), requested: named.filter_map(|pin| pin.name.clone()).collect() }
     }
 
-    fn choice(self) -> Result<Choice, ProjectError> {
-        let lock = load_text(Path::new("/requirements of this run"), &self.lock).map_err(RealizeError::Lock)?;
+    fn choice(self, src: &Path) -> Result<Choice, ProjectError> {
+        let mut lock = load_text(Path::new("/requirements of this run"), &self.lock).map_err(RealizeError::Lock)?;
+        for locked in &mut lock.requirements {
+            if let (LockedTarget::Editable(editable), Some(name)) = (&mut locked.target, &locked.name)
+                && editable.git.is_some()
+            {
+                editable.path = src.join(name.as_str());
+            }
+        }
         Ok(Choice { lock, requested: self.requested })
     }
 }
@@ -74,7 +83,7 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
     let key = key(session, &request.project);
     if !request.is_upgrade
         && let Some(known) = key.as_ref().and_then(|key| remembered(session, key))
-        && let Ok(choice) = known.choice()
+        && let Ok(choice) = known.choice(&request.src)
         && disturbed(&choice, &request).is_empty()
     {
         return Ok(choice);
@@ -85,7 +94,7 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
         let store_only = ProjectRequest { places: Places::StoreOnly, ..request.project.clone() };
         match resolve_project(session, &store_only) {
             Ok(resolution) => {
-                let choice = Remembered::of(&resolution).choice()?;
+                let choice = Remembered::of(&resolution).choice(&request.src)?;
                 // An older version than the one that is installed, because the store has no other, is no solution.
                 if disturbed(&choice, &request).is_empty() {
                     return Ok(choice);
@@ -106,7 +115,7 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
         // A store that can't remember costs time, nothing else.
         drop(session.store.memo_put(MEMO, &key, &value));
     }
-    found.choice()
+    found.choice(&request.src)
 }
 
 fn remembered(session: &Session, key: &[u8; 32]) -> Option<Remembered> {

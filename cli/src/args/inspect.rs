@@ -48,8 +48,8 @@ pub struct DuArgs {
 /// Arguments of `why-rebuild`
 #[derive(Debug, Args)]
 pub struct WhyRebuildArgs {
-    /// The release: `NAME==VERSION`
-    #[arg(value_name = "NAME==VERSION")]
+    /// The release: `NAME==VERSION`, or `NAME` as the lock pins it
+    #[arg(value_name = "PKG")]
     pub release: String,
     /// A lock: the release as that has it, with its `#: build` lines
     #[arg(value_name = "LOCK")]

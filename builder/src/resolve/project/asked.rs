@@ -1,8 +1,18 @@
 //! What was asked for, for who compares it with what is there.
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::encode::Encoder;
+use pip_accel_schema::name::PackageName;
 
 use super::ProjectInputs;
+
+/// Whether the solution's `location` is the place `known` of a requirement. That of a repository has its commit now, where
+/// the requirement may have had none, or a branch.
+pub(super) fn is_same_place(known: &str, location: &str) -> bool {
+    let end = known.rfind('@').filter(|at| *at > known.rfind('/').unwrap_or(0)).unwrap_or(known.len());
+    let rest = location.strip_prefix(&known[..end]);
+    known.contains("://") && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['@', '#']))
+}
 
 impl ProjectInputs {
     /// The requirements of all files and of the command line, a line each as the resolver gets them.
@@ -19,6 +29,22 @@ impl ProjectInputs {
     #[must_use]
     pub fn asks_for_projects(&self) -> bool {
         !self.projects.is_empty()
+    }
+
+    /// Whether the backend of something is told something.
+    #[must_use]
+    pub fn has_config_settings(&self) -> bool {
+        !self.config_settings.is_empty()
+    }
+
+    /// What the backend of a package of the solution is told: `location` is its place, if it is no release.
+    pub(super) fn settings_of(&self, name: Option<&PackageName>, location: Option<&str>) -> ConfigSettings {
+        let by_name = name.and_then(|name| self.config_settings.get(name.as_str()));
+        // The place of a repository has its commit now, where the requirement may have had none or a branch.
+        let is_place =
+            |(known, _): &(&String, &ConfigSettings)| location.is_some_and(|location| is_same_place(known, location));
+        let found = by_name.or_else(|| self.config_settings.iter().find(is_place).map(|(_, settings)| settings));
+        found.cloned().unwrap_or_default()
     }
 
     /// Whether a release has hashes demanded of it.
@@ -57,6 +83,12 @@ impl ProjectInputs {
         }
         for texts in self.options.formats.texts() {
             encoder.texts(texts.iter());
+        }
+        for (name, settings) in &self.config_settings {
+            encoder.text(name).number(settings.len() as u64);
+            for (key, value) in settings {
+                encoder.text(key).text(value);
+            }
         }
         true
     }

@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::index::FindLinks;
 use crate::realize::engine::{Engine, Purpose, store_error};
 use crate::resolve::access::Access;
+use crate::resolve::build_requirements::CONSTRAINTS;
 use crate::resolve::uv::{self, Cache, Code, EXCHANGE, Ended, Run, read_answer};
 use crate::sandbox::{Bind, Network};
 use crate::session::Session;
@@ -186,7 +187,13 @@ impl Job<'_> {
             ("GIT_TERMINAL_PROMPT".into(), "0".into()),
             ("RUST_LOG".into(), uv::CHOICES_LOG.into()),
         ];
-        let (words, labels) = exchange::write(self.request, (&exchange, &inside), self.name)?;
+        let (mut words, labels) = exchange::write(self.request, (&exchange, &inside), self.name)?;
+        let constraints = &session.options.build_constraints;
+        if !constraints.is_empty() {
+            let path = exchange.join(CONSTRAINTS);
+            std::fs::write(&path, constraints.join("\n")).map_err(at(&path))?;
+            words.extend(["--build-constraints".into(), inside.join(CONSTRAINTS).into()]);
+        }
         let ended = run.run(self.words(words, attempt)).await?;
         drop(kept);
         if !ended.is_good() {
