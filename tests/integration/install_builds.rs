@@ -138,6 +138,9 @@ fn an_editable_repository_is_cloned() {
     let url = format!("git+file://{}@{first}#egg=demo", repository.display());
     install(&env, &["--venv", ".venv", "-e", &url]).success();
     let place = |env: &TestEnv| env.evaluate("import demo", "demo.__file__");
+    // There was no virtualenv yet.
+    assert_eq!(place(&env), env.project().join("src/demo/src/demo/__init__.py").to_string_lossy());
+    install(&env, &["--venv", ".venv", "-e", &url]).success();
     assert_eq!(place(&env), env.venv().join("src/demo/src/demo/__init__.py").to_string_lossy());
     install(&env, &["--venv", ".venv", "--src", "clones", "-e", &url]).success();
     assert_eq!(place(&env), env.project().join("clones/demo/src/demo/__init__.py").to_string_lossy());

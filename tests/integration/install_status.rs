@@ -76,3 +76,32 @@ fn a_local_project_is_called_by_its_name() {
     let output = install(&env, &["--venv", ".venv", "./demo"]).success();
     output.says("building demo").never_mentions("unknown");
 }
+
+/// Each package was asked for, or is required by something that was: in an environment, and in a lock.
+#[test]
+fn why_tells_which_requirement_brought_a_package() {
+    let Some((env, server)) = world() else { return };
+    app(&env);
+    env.add(&WheelBuilder::simple("top", "1.0").requires("app").build());
+    let url = server.index_url();
+    let at = ["-i", url.as_str(), "--venv"];
+    install(&env, &[&at[..], &[".venv", "top", "library<2"]].concat()).success();
+    env.run(["why", "app"]).success().prints("app==1.0 in ").prints("/.venv\n  top → app\n");
+    let output = env.run(["why", "library", "--venv", ".venv"]).success();
+    assert_eq!(output.stdout, "library==1.0 in .venv\n  it was asked for\n  top → app → library>=1\n");
+    let report = env.run(["why", "app", "--json"]).success().json();
+    assert_eq!(report["brought"]["ways"][0][0]["by"], "top", "{report}");
+    assert!(report["objects"].as_array().is_some_and(|objects| !objects.is_empty()), "{report}");
+    env.run(["why", "nowhere", "--venv", ".venv"]).fails_with(exit::ERROR).explains();
+    // A lock says in its comments where each package comes from.
+    env.write("requirements.in", format!("--index-url {url}\ntop\n"));
+    crate::lock::lock(&env, &[]).success();
+    let output = env.run(["why", "library", "requirements.lock"]).success();
+    assert_eq!(output.stdout, "library==2.0 in requirements.lock\n  -r requirements.in → top → app → library\n");
+    env.run(["why", "nowhere", "requirements.lock"]).fails_with(exit::ERROR).explains();
+    env.run(["why", "nowhere", "nowhere.lock"]).fails_with(exit::ERROR).explains();
+    // All of a lock is asked for by the lock: in its environment the ways begin where nobody requires.
+    env.realize(&["--venv", "locked"]).success();
+    let output = env.run(["why", "library", "--venv", "locked"]).success();
+    assert_eq!(output.stdout, "library==2.0 in locked\n  top → app → library>=1\n");
+}

@@ -10,11 +10,14 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use serde::{Deserialize, Serialize};
 
 use super::installed::InstalledSet;
+use crate::event::Event;
 use crate::index::{FindLinks, SafeUrl};
 use crate::lock::{LoadedLock, LockedTarget, load_text};
 use crate::python::requirement::{Requirement, is_same};
 use crate::realize::error::RealizeError;
-use crate::resolve::project::{Places, Preference, ProjectError, ProjectRequest, Resolution, Upgrade, resolve_project};
+use crate::resolve::project::{
+    FailureKind, Places, Preference, ProjectError, ProjectRequest, Resolution, Upgrade, resolve_project,
+};
 use crate::session::Session;
 
 /// Namespace of remembered choices: what was asked for → [`Remembered`] as JSON.
@@ -104,7 +107,12 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
             Err(error) => tracing::debug!(%error, "the store alone is not enough"),
         }
     }
-    let resolution = resolve_project(session, &request.project)?;
+    let resolution = match resolve_project(session, &request.project) {
+        Err(error) if is_unreachable(&error) && !session.options.index.find_links.is_empty() => {
+            return without_indexes(session, &request).ok_or(error);
+        }
+        resolution => resolution?,
+    };
     let found = Remembered::of(&resolution);
     // What is installed here is no reason for others to get the same.
     let is_free = resolution.pins.iter().all(|pin| {
@@ -116,6 +124,19 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
         drop(session.store.memo_put(MEMO, &key, &value));
     }
     found.choice(&request.src)
+}
+
+fn is_unreachable(error: &ProjectError) -> bool {
+    matches!(error, ProjectError::Failed { kind: FailureKind::Network, .. })
+}
+
+/// As pip does where an index gives no answer: what `--find-links` has may be enough. It is not remembered.
+fn without_indexes(session: &Arc<Session>, request: &ChoiceRequest<'_>) -> Option<Choice> {
+    let project = ProjectRequest { places: Places::WithoutIndexes, ..request.project.clone() };
+    let choice = Remembered::of(&resolve_project(session, &project).ok()?).choice(&request.src).ok()?;
+    let warning = "the index gives no answer: versions are chosen from what --find-links has".to_owned();
+    session.report(Event::Warning(warning));
+    Some(choice)
 }
 
 fn remembered(session: &Session, key: &[u8; 32]) -> Option<Remembered> {

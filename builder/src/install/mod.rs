@@ -11,3 +11,4 @@ pub mod report;
 pub mod satisfied;
 pub mod scheme;
 pub mod virtualenv;
+pub mod why;

@@ -319,7 +319,9 @@ impl Engine {
     pub(crate) async fn client(&self, pin: &Pin) -> Result<&IndexClient, ObtainError> {
         let session = Arc::clone(&self.session);
         let tell = move |what| session.report(Event::Waiting { what });
-        let make = || async { Ok(IndexClient::new(self.session.options.index.clone())?.telling(tell)) };
+        let warned = Arc::clone(&self.session);
+        let warn = move |what| warned.report(Event::Warning(what));
+        let make = || async { Ok(IndexClient::new(self.session.options.index.clone())?.telling(tell).warning(warn)) };
         self.client
             .get_or_try_init(make)
             .await

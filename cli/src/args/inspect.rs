@@ -32,6 +32,12 @@ pub struct WhyArgs {
     /// `NAME`, `NAME==VERSION`, the beginning of an object id, or a path in the store
     #[arg(value_name = "OBJECT|PKG")]
     pub object: String,
+    /// A lock: which requirement brought the package into it
+    #[arg(value_name = "LOCK", conflicts_with = "venv")]
+    pub lock: Option<PathBuf>,
+    /// An environment: which requirement brought the package into it (default: the active one, or .venv)
+    #[arg(long, value_name = "DIR")]
+    pub venv: Option<PathBuf>,
 }
 
 /// Arguments of `du`

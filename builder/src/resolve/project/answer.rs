@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::Sha256Digest;
-use pip_accel_schema::lock_file::{LockItem, RequirementTarget, parse};
+use pip_accel_schema::lock_file::{LockItem, LockSyntaxError, RequirementTarget, parse};
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use url::Url;
 
@@ -148,6 +148,27 @@ fn place(name: Option<PackageName>, location: &str, inputs: &ProjectInputs) -> (
             (name.or_else(|| told.and_then(|(name, _)| name)), ResolvedTarget::Url(inputs.shown_url(location)))
         }
     }
+}
+
+/// The packages of a lock as this program, uv or pip-tools write it, with the reasons in its comments (`# via`).
+///
+/// # Errors
+/// When the text is no requirements file.
+pub fn reasons_of_lock(text: &str) -> Result<Vec<(PackageName, Option<PackageVersion>, Vec<String>)>, LockSyntaxError> {
+    let mut reasons = reasons(text, &Labels::default());
+    let mut found = Vec::new();
+    for item in parse(text)? {
+        let LockItem::Requirement(requirement) = item else { continue };
+        let via = reasons.remove(&requirement.line).unwrap_or_default();
+        match requirement.target {
+            RequirementTarget::Pin { name, version } => found.push((name, Some(version), via)),
+            RequirementTarget::Direct { name: Some(name), .. } | RequirementTarget::Unpinned { name, .. } => {
+                found.push((name, None, via));
+            }
+            RequirementTarget::Direct { name: None, .. } | RequirementTarget::Editable { .. } => {}
+        }
+    }
+    Ok(found)
 }
 
 /// The name in a project's `pyproject.toml`.

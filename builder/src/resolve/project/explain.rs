@@ -41,7 +41,7 @@ fn of_git(output: &str) -> String {
     let is_unknown = ["couldn't find remote ref", "not our ref", "failed to find branch", "unadvertised object"]
         .iter()
         .any(|text| output.contains(text));
-    let revision = output.lines().find(|line| line.trim().starts_with("failed to f") && line.contains('`'));
+    let revision = output.lines().find(|line| line.contains("failed to f") && line.contains('`'));
     if let (true, Some(revision)) = (is_unknown, revision.and_then(|line| line.split('`').nth(1))) {
         return format!("{repository} has no branch, tag or commit `{revision}`");
     }

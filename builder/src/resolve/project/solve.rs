@@ -67,9 +67,11 @@ async fn ask(session: &Arc<Session>, request: &ProjectRequest, name: &str) -> Re
     check_home(session, request)?;
     let links = session.store.scratch("links").map_err(store_error(&pin))?;
     let mut visible: Vec<PathBuf> = request.inputs.visible.iter().cloned().collect();
-    if request.places == Places::StoreOnly {
+    if request.places != Places::Session {
         access.index.index_url = None;
         access.index.extra_index_urls.clear();
+    }
+    if request.places == Places::StoreOnly {
         access.index.find_links.clear();
     }
     if is_offline {

@@ -120,9 +120,10 @@ impl Course<'_> {
         self.carry_out((&opened, policy), &choice, (&place, &installed))
     }
 
-    /// The folder for clones, as pip has it: of the virtualenv, else here.
+    /// The folder for clones, as pip has it: of the virtualenv, if there is one yet, else here.
     fn src(&self) -> PathBuf {
-        let base = || self.target.virtualenv.as_deref().unwrap_or(&self.context.host.cwd).join("src");
+        let venv = self.target.virtualenv.as_deref().filter(|venv| venv.join("pyvenv.cfg").is_file());
+        let base = || venv.unwrap_or(&self.context.host.cwd).join("src");
         self.asked.src.clone().unwrap_or_else(base)
     }
 
