@@ -168,3 +168,33 @@ fn a_lock_can_be_installed() {
     output.says("says all there is to install").explains();
     install(&env, &[&at[..], &["-r", "pylock.nowhere.toml"]].concat()).fails_with(exit::ERROR).explains();
 }
+
+/// The resolver is asked once: a file, folder or commit means the same while its content does. A project is built again only
+/// when its content changed, and then it is.
+#[test]
+fn local_places_are_remembered_by_their_content() {
+    let Some((mut env, _)) = world() else { return };
+    env.set("PIP_NO_INDEX", "1");
+    let folder = env.project().join("demo");
+    write_project(&env, &folder, &telling("demo"));
+    let wheel = WheelBuilder::simple("package", "1.0").build();
+    env.add(&wheel);
+    let (repository, commit) = repository(&env, "other", &telling("other"));
+    let url = format!("git+file://{}@{commit}", repository.display());
+    let file = format!("../files/{}", wheel.file_name);
+    let words = ["--venv", ".venv", "./demo", &file, &url];
+    install(&env, &words).success().says("2 built");
+    // Without its resolver, whatever is chosen is remembered.
+    env.set("PIP_ACCEL_UV", "/nowhere/uv");
+    install(&env, &words).success().says("3 packages: nothing to do");
+    let words = ["--venv", "other", "./demo", &file, &url];
+    install(&env, &words).success().says("3 packages: 3 from the store");
+    env.set("PIP_ACCEL_UV", pip_accel_tests::host::uv().unwrap());
+    std::fs::write(folder.join("src/demo/new.py"), "").unwrap();
+    install(&env, &["--venv", ".venv", "./demo"]).success().says("1 built");
+    assert_eq!(env.evaluate("import demo.new", "demo.new.__name__"), "demo.new");
+    let again = WheelBuilder::simple("package", "1.0").file("package/more.py", "").build();
+    std::fs::write(env.files().join(&again.file_name), &again.bytes).unwrap();
+    install(&env, &["--venv", "new", &file]).success();
+    assert!(env.project().join("new").read_dir().is_ok());
+}

@@ -311,12 +311,13 @@ fn progress_is_shown_as_is_said() {
     env.set("TERM", "xterm");
     let url = server.index_url();
     for (when, has_lines) in [("auto", false), ("on", false), ("off", true)] {
-        let mut command = env.command(["install", "-i", url.as_str(), "--venv", when, "--store", when]);
+        let store = format!("store-{when}");
+        let mut command = env.command(["install", "-i", url.as_str(), "--venv", when, "--store", &store]);
         command.args(["--progress-bar", when, "package"]);
         let output = talk(command, &[]).success();
         assert_eq!(output.stderr.contains("fetched package-1.0"), has_lines, "{when}: {}", output.stderr);
     }
-    install(&env, &["-i", url.as_str(), "--venv", "plain", "--store", "plain", "package"])
+    install(&env, &["-i", url.as_str(), "--venv", "plain", "--store", "store-plain", "package"])
         .success()
         .says("fetched package");
 }

@@ -61,8 +61,11 @@ impl IndexError {
 
     /// Whether there was no answer at all: no connection, a broken one, or a server that can't answer now.
     const fn is_unreachable(&self) -> bool {
-        use RequestError::{Busy, Incomplete, Network};
-        matches!(self, Self::Request { source: Network { .. } | Busy { .. } | Incomplete { .. }, .. })
+        use RequestError::{Busy, Exhausted, Incomplete, Network};
+        matches!(
+            self,
+            Self::Request { source: Network { .. } | Busy { .. } | Incomplete { .. } | Exhausted { .. }, .. }
+        )
     }
 
     /// Some indexes say 403 for a project they do not have.

@@ -10,6 +10,7 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use serde::{Deserialize, Serialize};
 
 use super::installed::InstalledSet;
+use crate::checkout::content_stamp;
 use crate::event::Event;
 use crate::index::{FindLinks, SafeUrl};
 use crate::lock::{LoadedLock, LockedTarget, load_text};
@@ -100,6 +101,10 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
                 let choice = Remembered::of(&resolution).choice(&request.src)?;
                 // An older version than the one that is installed, because the store has no other, is no solution.
                 if disturbed(&choice, &request).is_empty() {
+                    // Of what lies here the resolver would be asked each time.
+                    if request.project.inputs.names_local_places() {
+                        remember(session, key, (&resolution, &request));
+                    }
                     return Ok(choice);
                 }
             }
@@ -113,17 +118,20 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
         }
         resolution => resolution?,
     };
-    let found = Remembered::of(&resolution);
+    remember(session, key, (&resolution, &request));
+    Remembered::of(&resolution).choice(&request.src)
+}
+
+fn remember(session: &Session, key: Option<[u8; 32]>, (resolution, request): (&Resolution, &ChoiceRequest<'_>)) {
     // What is installed here is no reason for others to get the same.
     let is_free = resolution.pins.iter().all(|pin| {
         let name = pin.name.as_ref();
         name.is_none_or(|name| request.installed.get(name).is_none() || request.project.upgrade.concerns(name))
     });
-    if let (Some(key), true, Ok(value)) = (key, is_free, serde_json::to_vec(&found)) {
+    if let (Some(key), true, Ok(value)) = (key, is_free, serde_json::to_vec(&Remembered::of(resolution))) {
         // A store that can't remember costs time, nothing else.
         drop(session.store.memo_put(MEMO, &key, &value));
     }
-    found.choice(&request.src)
 }
 
 fn is_unreachable(error: &ProjectError) -> bool {
@@ -156,7 +164,8 @@ fn disturbed(choice: &Choice, request: &ChoiceRequest<'_>) -> Vec<PackageName> {
     let changed = choice.lock.requirements.iter().filter_map(|locked| {
         let name = locked.name.as_ref()?;
         let installed = request.installed.get(name)?;
-        let is_same = locked.version.as_ref().is_some_and(|version| is_same(version, &installed.version));
+        // The version of a folder or commit is not known here, and it was asked for itself.
+        let is_same = locked.version.as_ref().is_none_or(|version| is_same(version, &installed.version));
         let is_meant = request.project.upgrade.concerns(name) || is_refused(name, &installed.version);
         (!is_same && !is_meant).then(|| name.clone())
     });
@@ -176,7 +185,7 @@ fn preferences(installed: &InstalledSet) -> Vec<Preference> {
 /// Under what the choice is remembered; `None` when what is asked for changes by itself.
 fn key(session: &Session, project: &ProjectRequest) -> Option<[u8; 32]> {
     let mut encoder = Encoder::for_domain("pip-accel/install-choice/1");
-    if !project.inputs.encode(&mut encoder) {
+    if !project.inputs.encode(&mut encoder, &|path| content_stamp(session, path)) {
         return None;
     }
     encoder.bytes(session.interpreter_identity().as_bytes());

@@ -91,6 +91,19 @@ pub fn is_installed_into(manifest: &EnvironmentManifest) -> bool {
     manifest.taken_over || manifest.request == digest(manifest.packages.iter().map(|package| package.object))
 }
 
+/// The objects that packages of the environment at `destination` are linked from, as far as these are `installed` still.
+///
+/// # Errors
+/// When its manifest can't be read.
+pub fn linked_objects(
+    destination: &Path,
+    installed: &InstalledSet,
+) -> Result<BTreeMap<PackageName, ObjectId>, InstallError> {
+    let manifest = environment::read_manifest(destination)?;
+    let ours = manifest.iter().flat_map(|manifest| &manifest.packages).filter(|package| is_ours(installed, package));
+    Ok(ours.map(|package| (package.name.clone(), package.object)).collect())
+}
+
 /// Everything that decides what the environment holds; no lock's request has this digest.
 fn digest(objects: impl Iterator<Item = ObjectId>) -> ValueDigest {
     let mut encoder = Encoder::for_domain("pip-accel/install-request/1");

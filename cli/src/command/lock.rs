@@ -78,6 +78,9 @@ pub(super) fn run(context: &Context<'_>, args: &LockArgs) -> Result<Exit, Failur
         output.write(context, &text)?;
     }
     warn_of_unhashed(context, &resolution);
+    if format(args) == LockFormat::Pylock && resolution.pins.iter().any(|pin| !pin.config_settings.is_empty()) {
+        context.ui.warn("`pylock.toml` has no place for --config-settings: its builds are told nothing");
+    }
     show(context, &output, (&resolution, &builds), (is_current, &found, started));
     Ok(Exit::Done)
 }

@@ -138,7 +138,7 @@ impl Course<'_> {
         let nothing = InstalledSet::default();
         let kept = if asked.ignore_installed { &nothing } else { installed };
         let again = if asked.force || asked.ignore_installed { Again::All } else { Again::IfLocal };
-        let change = Change::plan(&opened.session, choice, (kept, again))?;
+        let change = Change::plan(&opened.session, choice, (kept, again), &place.linked(kept)?)?;
         if let Some(file) = &asked.report {
             let version = concat!("pip-accel ", env!("CARGO_PKG_VERSION"));
             let make = || report(&opened.session, &change.packages, version);
