@@ -75,6 +75,17 @@ impl Progress {
         }
     }
 
+    fn build_ended(&self, state: &mut State, label: &str, (end, time): (BuildEnd, &str)) {
+        if let Some(bar) = state.running.remove(label) {
+            bar.finish_and_clear();
+        }
+        self.line(&match end {
+            BuildEnd::Built => format!("built {label} in {time}"),
+            BuildEnd::Failed => format!("failed to build {label} in {time}"),
+            BuildEnd::Stopped => format!("interrupted: building {label}, after {time}"),
+        });
+    }
+
     fn planned(&self, state: &mut State, packages: usize, in_store: usize) {
         if packages > in_store {
             let bar = self.bars.add(ProgressBar::new(packages as u64));
@@ -133,16 +144,7 @@ impl Reporter for Progress {
                 }
             }
             Event::BuildFinished { name, version, duration, end } => {
-                let label = release(&name, &version);
-                if let Some(bar) = state.running.remove(&label) {
-                    bar.finish_and_clear();
-                }
-                let time = seconds(duration);
-                self.line(&match end {
-                    BuildEnd::Built => format!("built {label} in {time}"),
-                    BuildEnd::Failed => format!("failed to build {label} in {time}"),
-                    BuildEnd::Stopped => format!("interrupted: building {label}, after {time}"),
-                });
+                self.build_ended(&mut state, &release(&name, &version), (end, seconds(duration).as_str()));
             }
             Event::Stored { .. } => {
                 if let Some(bar) = &state.total {

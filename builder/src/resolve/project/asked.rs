@@ -43,12 +43,6 @@ impl ProjectInputs {
         !self.projects.is_empty()
     }
 
-    /// Whether the backend of something is told something.
-    #[must_use]
-    pub fn has_config_settings(&self) -> bool {
-        !self.config_settings.is_empty()
-    }
-
     /// What the backend of a package of the solution is told: `location` is its place, if it is no release.
     pub(super) fn settings_of(&self, name: Option<&PackageName>, location: Option<&str>) -> ConfigSettings {
         let by_name = name.and_then(|name| self.config_settings.get(name.as_str()));
