@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
+/// How a build ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildEnd {
+    /// It gave a wheel.
+    Built,
+    /// It failed.
+    Failed,
+    /// It was stopped: by the user, or since another package failed.
+    Stopped,
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -64,8 +75,8 @@ pub enum Event {
         version: PackageVersion,
         /// How long it took.
         duration: Duration,
-        /// Whether it gave a wheel.
-        good: bool,
+        /// How it ended.
+        end: BuildEnd,
     },
     /// The tree of a package is in the store.
     Stored {

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::interpreter::Interpreter;
 use pip_accel_schema::manifest::Provenance;
@@ -153,6 +154,7 @@ impl Remaker<'_> {
                 marker: None,
                 hashes: vec![hash],
                 files: Arc::default(),
+                config_settings: ConfigSettings::new(),
                 span: span.clone(),
             });
         }
@@ -177,6 +179,10 @@ fn pins(
         files: Arc::default(),
         checkout: None,
         formats,
+        config_settings: match &object.provenance {
+            Provenance::Build { recipe, .. } => recipe.config_settings.clone(),
+            Provenance::Source { .. } | Provenance::Wheel { .. } | Provenance::Layer { .. } => ConfigSettings::new(),
+        },
     };
     Ok(place.into_iter().map(|place| pin(Some(place))).chain([pin(None)]).collect())
 }

@@ -67,6 +67,8 @@ pub struct SessionOptions {
     pub index: IndexSettings,
     /// Wheels or sdists, by project.
     pub formats: FormatControl,
+    /// Constraints for build requirements that no lock fixes, a line each.
+    pub build_constraints: Vec<String>,
     /// Isolation of builds.
     pub sandbox: SandboxChoice,
     /// Which of a recipe's builds may be used.

@@ -197,6 +197,9 @@ pub struct SourceArgs {
     /// Which builds are used again: those that can run here, or those built on exactly what is here
     #[arg(long, value_enum, value_name = "POLICY")]
     pub system_inputs: Option<SystemInputsArg>,
+    /// Constraints for build requirements, a line each; only `install` has an option for them.
+    #[arg(skip)]
+    pub build_constraints: Vec<String>,
 }
 
 /// What is wanted of a lock that leaves a choice
@@ -302,6 +305,9 @@ pub struct BuildArgs {
     /// `NAME==VERSION`, or the path of an sdist
     #[arg(value_name = "NAME==VERSION|SDIST")]
     pub target: String,
+    /// What its backend is told (PEP 517); part of what is built
+    #[arg(short = 'C', long = "config-settings", alias = "config-setting", value_name = "KEY=VALUE")]
+    pub config_settings: Vec<String>,
     /// What to do when a build lacks packages of the system
     #[arg(long, value_enum, value_name = "POLICY")]
     pub system_packages: Option<SystemPackagesArg>,

@@ -9,6 +9,7 @@
 //! [`link_plan`] and [`environment`] (what the user gets), [`bundle`] (what travels to another machine).
 
 pub mod bundle;
+pub mod config_settings;
 pub mod digest;
 pub mod encode;
 pub mod environment;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config_settings::ConfigSettings;
 use crate::digest::{ContentDigest, Sha256Digest, ValueDigest};
 use crate::encode::Encoder;
 use crate::name::{PackageName, PackageVersion};
@@ -65,8 +66,8 @@ pub struct Recipe {
     pub interpreter_label: String,
     /// The locked build requirements, sorted by name.
     pub build_inputs: Vec<BuildInput>,
-    /// PEP 517 config settings.
-    pub config_settings: BTreeMap<String, String>,
+    /// What the backend is told (PEP 517).
+    pub config_settings: ConfigSettings,
     /// Variables passed through from the user's environment by name.
     pub environment: BTreeMap<String, String>,
     /// Digests of the system-package layers mounted over `/usr`, in mount order.

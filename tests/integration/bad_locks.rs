@@ -48,7 +48,7 @@ fn a_hash_of_another_kind_beside_the_right_one_is_passed_over() {
 
 #[test]
 fn options_of_one_requirement_are_refused() {
-    for option in ["--config-settings=a=b", "--global-option=--fast", "--install-option=x"] {
+    for option in ["--build-option=x", "--global-option=--fast", "--install-option=x"] {
         let env = env();
         env.add(&package());
         let lock = format!("--no-index\n--find-links ../files\npackage==1.0 {option} {}\n", package().hash_option());

@@ -13,9 +13,9 @@ use url::Url;
 
 use crate::support::{as_root_and_user, env, exit};
 
-const USER: &str = "reader";
+pub(crate) const USER: &str = "reader";
 /// Also what it looks like in a URL; its Basic form is looked for as well.
-const PASSWORD: &str = "s3cr3t-w0rd";
+pub(crate) const PASSWORD: &str = "s3cr3t-w0rd";
 /// A host that no resolver knows: only a proxy can lead there.
 const ELSEWHERE: &str = "index.invalid";
 /// An address of this machine that is none of the loopback device's, which is never reached through a proxy.
@@ -85,7 +85,7 @@ fn realizes_without_telling(env: &TestEnv, arguments: &[&str]) -> Output {
 }
 
 /// A `keyring` on PATH that knows the password, and the file where it notes what it was asked.
-fn with_keyring(env: &mut TestEnv) -> std::path::PathBuf {
+pub(crate) fn with_keyring(env: &mut TestEnv) -> std::path::PathBuf {
     let programs = env.base().join("programs");
     std::fs::create_dir(&programs).unwrap();
     let (program, notes) = (programs.join("keyring"), env.base().join("asked"));

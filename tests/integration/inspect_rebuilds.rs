@@ -41,6 +41,12 @@ fn what_makes_a_build_another_one_is_named() {
     assert_eq!(why(&env, &OF_LOCK), never);
     env.realize(&[]).success();
     assert_eq!(why(&env, &OF_LOCK), "nothing: it is in the store: package==1.0 (build) [ID]\n");
+    // The lock says which release a name means.
+    assert_eq!(why(&env, &["package", "requirements.lock"]), why(&env, &OF_LOCK));
+    let python = env.python().to_string_lossy().into_owned();
+    for words in [&["why-rebuild", "package"][..], &["why-rebuild", "nowhere", "requirements.lock"]] {
+        env.run([words, &["--python", &python]].concat()).fails_with(exit::USAGE).explains();
+    }
     assert_eq!(
         why(&env, &["package==1.0"]),
         format!("{NEAREST}  build requirements: not resolved yet for this sdist and interpreter\n")

@@ -78,6 +78,20 @@ pub(crate) fn app(env: &TestEnv) {
     }
 }
 
+/// A virtualenv of the program virtualenv, which is installed into a virtualenv of its own from the wheels of the set-up.
+fn by_virtualenv(env: &TestEnv, python: &Path) -> Option<PathBuf> {
+    let (Some(wheels), Some(_)) = (host::wheels(), host::wheel_of("virtualenv")) else {
+        skip("PIP_ACCEL_TEST_WHEELS has no virtualenv");
+        return None;
+    };
+    let own = venv(env, python, "virtualenvs-own");
+    pip(env, &own, &["install", "-q", "--no-index", "-f", wheels.to_str().unwrap(), "virtualenv"]).success();
+    let mut command = env.program(own.join("bin/python"));
+    command.args(["-m", "virtualenv", "--quiet", "--no-download", "by-virtualenv"]);
+    env.finish(command).success();
+    Some(env.project().join("by-virtualenv"))
+}
+
 #[test]
 fn virtualenvs_of_other_programs_are_taken_over_in_place() {
     let (Some((env, server)), Some(python)) = (world(), python_with_pip()) else { return };
@@ -87,7 +101,7 @@ fn virtualenvs_of_other_programs_are_taken_over_in_place() {
     uv.args(["venv", "-q", "by-uv", "--python"]).arg(&python);
     env.finish(uv).success();
     let by_uv = env.project().join("by-uv");
-    for place in [by_venv, by_uv] {
+    for place in [Some(by_venv), Some(by_uv), by_virtualenv(&env, &python)].into_iter().flatten() {
         let own = ["pyvenv.cfg", "bin/activate", "bin/activate.fish"];
         let before: Vec<Vec<u8>> = own.iter().map(|name| std::fs::read(place.join(name)).unwrap()).collect();
         let all = files(&place, &[]);

@@ -42,8 +42,52 @@ fn a_missing_file_is_named() {
         let Some(output) = refused(&[&words[..], &["app"]].concat(), exit::ERROR) else { return };
         output.says("nowhere.txt").says("pip-accel install");
     }
-    let Some(output) = refused(&["./nowhere-1.0-py3-none-any.whl"], exit::LOCK_REFUSED) else { return };
-    output.says("nowhere-1.0");
+}
+
+/// What was typed is named as it was typed; there is no line to mend.
+#[test]
+fn an_argument_is_named_as_it_was_typed() {
+    for (word, says) in [
+        ("./nowhere-1.0-py3-none-any.whl", "there is no file"),
+        ("git+file:///nowhere/repository", "there is no repository"),
+        ("app<<4", "is not a version"),
+        ("hg+https://h.example/r", "other than git"),
+        (".", "neither `pyproject.toml` nor `setup.py`"),
+    ] {
+        let Some(output) = refused(&[word], exit::USAGE) else { return };
+        output.says(&format!("`{word}` can't be installed: ")).says(says).never_mentions(" line");
+    }
+    let Some(output) = refused(&["-e", "./nowhere"], exit::USAGE) else { return };
+    output.says("`./nowhere` can't be installed: there is no file").says("name what is there");
+}
+
+/// A line of a file is named by its place, and a file without `-r` is taken for what it is.
+#[test]
+fn a_line_of_a_file_is_named_by_its_place() {
+    let env = crate::support::env();
+    env.write("requirements.txt", "app\n./nowhere.whl\n");
+    let output = install(&env, &["-r", "requirements.txt"]).fails_with(exit::LOCK_REFUSED).explains();
+    output.says("requirements.txt:2: there is no file `./nowhere.whl`").says("mend that line");
+    let output = install(&env, &["requirements.txt"]).fails_with(exit::USAGE).explains();
+    output.says("is a file of requirements").says("pip-accel install -r requirements.txt");
+    env.write("script.py", "# /// script\n# dependencies = [\"./nowhere.whl\"]\n# ///\n");
+    let output = install(&env, &["--requirements-from-script", "script.py"]).fails_with(exit::LOCK_REFUSED).explains();
+    output.says("`./nowhere.whl` of the script script.py can't be installed");
+    env.write("script.py", "# /// script\n# dependencies = [\"-r requirements.txt\"]\n# ///\n");
+    install(&env, &["--requirements-from-script", "script.py"]).fails_with(exit::USAGE).says("is not a requirement");
+}
+
+/// Neither git's command line nor the places of the sandbox are shown.
+#[test]
+fn a_revision_that_is_gone_is_one_sentence() {
+    let Some((mut env, _)) = world() else { return };
+    let (repository, _) =
+        crate::sources::repository(&env, "demo", &pip_accel_tests::SdistBuilder::simple("demo", "1.0"));
+    env.set("PIP_NO_INDEX", "1");
+    let word = format!("git+file://{}@no-such-revision", repository.display());
+    let output = install(&env, &["--venv", ".venv", &word]).fails_with(exit::ERROR).explains();
+    let output = output.says("has no branch, tag or commit `no-such-revision`");
+    output.never_mentions("/pip-accel/").never_mentions("stderr").never_mentions("refs/");
 }
 
 #[test]
@@ -122,7 +166,7 @@ fn a_distribution_without_a_list_of_files_is_left_alone() {
 
 #[test]
 fn a_lock_is_for_realize() {
-    let Some(output) = refused(&["-r", "pylock.toml"], exit::USAGE) else { return };
+    let Some(output) = refused(&["-c", "pylock.toml", "app"], exit::USAGE) else { return };
     output.says("pip-accel realize");
     let Some(output) = refused(&["-r", "https://h.example/requirements.txt"], exit::USAGE) else { return };
     output.says("not on this machine");

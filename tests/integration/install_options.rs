@@ -6,8 +6,11 @@
 
 use std::path::{Path, PathBuf};
 
+use pip_accel_tests::index_server::{IndexServer, authority_file, client_certificate_file};
+use pip_accel_tests::terminal::talk;
 use pip_accel_tests::{TestEnv, WheelBuilder, host, skip};
 
+use crate::index_access::{PASSWORD, USER, with_keyring};
 use crate::install::{install, pip, python_with_pip, venv};
 use crate::lock::world;
 use crate::support::{env, exit};
@@ -246,7 +249,7 @@ fn places_of_files_are_heard() {
     let server = server.with_upload_time("package-3.0.tar.gz", "2025-06-01T00:00:00Z");
     let empty = env.project().join("empty");
     std::fs::create_dir(&empty).unwrap();
-    let other = pip_accel_tests::index_server::IndexServer::start(&empty);
+    let other = IndexServer::start(&empty);
     env.set("PIP_INDEX_URL", other.index_url().as_str());
     let at = ["--extra-index-url", server.index_url().as_str(), "--venv", ".venv", "package", "-U"].map(str::to_owned);
     let at: Vec<&str> = at.iter().map(String::as_str).collect();
@@ -255,6 +258,92 @@ fn places_of_files_are_heard() {
     assert_eq!(version(), "1.0");
     install(&env, &[&at[..], &["--only-binary", ":all:"]].concat()).success();
     assert_eq!(version(), "2.0");
+}
+
+/// A server that asks who one is gets the certificate that is named.
+#[test]
+fn servers_ask_who_one_is() {
+    let Some((env, _)) = world() else { return };
+    env.add(&WheelBuilder::simple("package", "1.0").build());
+    let server = IndexServer::start_mutual_tls(&env.files());
+    let (authority, own) = (authority_file(), client_certificate_file());
+    let (url, authority) = (server.index_url(), authority.to_string_lossy());
+    let words = ["-i", url.as_str(), "--cert", &authority, "--retries", "0", "--venv", ".venv", "package"];
+    install(&env, &words).fails_with(exit::ERROR).explains();
+    assert!(server.requests().is_empty());
+    install(&env, &[&words[..], &["--client-cert", &own.to_string_lossy()]].concat()).success();
+}
+
+/// A host that is trusted needs no certificate that anybody knows.
+#[test]
+fn a_trusted_host_is_not_checked() {
+    let Some((env, _)) = world() else { return };
+    env.add(&WheelBuilder::simple("package", "1.0").build());
+    let server = IndexServer::start_tls(&env.files());
+    let url = server.index_url();
+    let words = ["-i", url.as_str(), "--retries", "0", "--venv", ".venv", "package"];
+    install(&env, &words).fails_with(exit::ERROR).says("certificate").explains();
+    install(&env, &[&words[..], &["--trusted-host", "127.0.0.1"]].concat()).success();
+}
+
+/// `subprocess` is the program `keyring`; `disabled` and `auto` ask nobody.
+#[test]
+fn a_keyring_is_asked_where_that_is_said() {
+    let Some((mut env, server)) = world() else { return };
+    env.add(&WheelBuilder::simple("package", "1.0").build());
+    let server = server.with_basic_auth("/", USER, PASSWORD);
+    let notes = with_keyring(&mut env);
+    let url = server.index_url_with_login(USER, None);
+    let words = ["-i", url.as_str(), "--venv", ".venv", "package", "--keyring-provider"];
+    for provider in ["disabled", "auto"] {
+        install(&env, &[&words[..], &[provider]].concat()).fails_with(exit::ERROR).explains();
+        assert!(!notes.exists(), "{provider}");
+    }
+    install(&env, &[&words[..], &["subprocess"]].concat()).success();
+    assert!(std::fs::read_to_string(notes).unwrap().contains(USER));
+}
+
+/// On a terminal `off` gives lines instead of bars; elsewhere lines are what there is anyhow.
+#[test]
+fn progress_is_shown_as_is_said() {
+    let Some((mut env, server)) = world() else { return };
+    env.add(&WheelBuilder::simple("package", "1.0").build());
+    env.set("TERM", "xterm");
+    let url = server.index_url();
+    for (when, has_lines) in [("auto", false), ("on", false), ("off", true)] {
+        let store = format!("store-{when}");
+        let mut command = env.command(["install", "-i", url.as_str(), "--venv", when, "--store", &store]);
+        command.args(["--progress-bar", when, "package"]);
+        let output = talk(command, &[]).success();
+        assert_eq!(output.stderr.contains("fetched package-1.0"), has_lines, "{when}: {}", output.stderr);
+    }
+    install(&env, &["-i", url.as_str(), "--venv", "plain", "--store", "store-plain", "package"])
+        .success()
+        .says("fetched package");
+}
+
+/// As pip does: an index that gives no answer is passed over where `--find-links` has what is wanted.
+#[test]
+fn an_index_without_an_answer_is_done_without() {
+    let Some((env, _)) = world() else { return };
+    env.add(&WheelBuilder::simple("app", "1.0").requires("library").build());
+    let library = WheelBuilder::simple("library", "1.0").build();
+    env.add(&library);
+    let dead = ["-i", "http://127.0.0.1:9/simple/", "--retries", "0", "-f", "../files"];
+    let words = [&dead[..], &["--venv", ".venv", "app"]].concat();
+    install(&env, &words).success().says("gives no answer").says("2 packages: ");
+    let output =
+        install(&env, &[&dead[..], &["--venv", "other", "nowhere"]].concat()).fails_with(exit::ERROR).explains();
+    output.says("a server can't be reached");
+    install(&env, &["-i", "http://127.0.0.1:9/simple/", "--retries", "0", "--venv", "other", "-U", "app"])
+        .fails_with(exit::ERROR);
+    // A lock's hashes say which files these are.
+    env.write("requirements.lock", format!("library==1.0 {}\n", library.hash_option()));
+    env.run(["gc", "--min-age", "0s"]).success();
+    let find_links = ["-i", "http://127.0.0.1:9/simple/", "-f", "../files", "--store", "new"];
+    env.realize(&[&["--venv", "locked"][..], &find_links].concat())
+        .success()
+        .says("only what --find-links has is used");
 }
 
 /// Proxy, patience and trusted hosts come to the index client.

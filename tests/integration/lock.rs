@@ -132,6 +132,7 @@ fn old_pins_stay_until_an_upgrade() {
     assert_eq!(second.lines().filter(|line| !first.contains(line)).count(), 2, "{second}");
     lock(&env, &["-P", "library", "-v"]).success().says("library 1.0 becomes 1.5");
     assert!(text(&env).contains("alone==1.0") && text(&env).contains("library==1.5"), "{}", text(&env));
+    lock(&env, &["-P", "nowhere"]).success().says("`nowhere` is not in the lock");
     lock(&env, &["--upgrade"]).success();
     assert!(text(&env).contains("alone==1.5"), "{}", text(&env));
     lock(&env, &["--upgrade", "--constraint", "nowhere.txt"]).fails_with(exit::ERROR).explains();

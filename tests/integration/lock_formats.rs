@@ -338,7 +338,7 @@ fn an_old_poetry_lock_is_walked_from_its_project() {
     let index = server.index_url();
     let index = ["--index-url", index.as_str()];
     for (arguments, expected) in [
-        (&["--no-dev"][..], &["base==1.0", "fork==2.0", "deep==1.0"][..]),
+        (&["--no-dev", "--no-default-groups"][..], &["base==1.0", "fork==2.0", "deep==1.0"][..]),
         (&["--extra", "cache"], &["base==1.0", "fork==2.0", "deep==1.0", "cache==1.0", "checks==1.0"]),
     ] {
         realize(&env, "poetry.lock", &[arguments, &index].concat()).success();

@@ -217,5 +217,5 @@ fn revisions_become_commits() {
     assert!(text(&env).contains("library==1.0"), "{}", text(&env));
     env.write("requirements.in", format!("--index-url {url}\ndemo @ {place}@gone\n"));
     let output = lock(&env, &[]).fails_with(exit::ERROR).explains();
-    output.says("a repository or its revision can't be had").says("gone");
+    output.says("has no branch, tag or commit `gone`").says("gone");
 }

@@ -82,6 +82,7 @@ pub(crate) fn all() -> Vec<Operation> {
         plain("a protected realize", protected_swap, realize, check_swap),
         plain("a durable realize", durable_swap, realize, check_swap),
         plain("realize from a lower store", with_lower_store, realize, check_lower),
+        plain("install", installed, &INSTALL, check_swap),
         plain("fetch", swap, &["fetch", "requirements.lock"], check_old),
         plain("rollback", rollback, &["rollback", "--to", "1"], check_rollback),
         plain("detach", detach, &["detach", "swap"], check_old),
@@ -131,6 +132,24 @@ fn swap() -> Option<TestEnv> {
     env.lock(&[&version("1.0")]);
     env.realize(&[]).success();
     env.lock(&[&version("2.0"), &WheelBuilder::simple("other", "1.0").build()]);
+    Some(env)
+}
+
+/// Installs the newer version over the older one.
+const INSTALL: [&str; 7] = ["install", "--venv", ".venv", "--no-index", "-f", "../files", "swap>=2"];
+
+/// An environment that `install` made, and a newer version to install.
+fn installed() -> Option<TestEnv> {
+    if host::uv().is_none() {
+        pip_accel_tests::skip("there is no uv");
+        return None;
+    }
+    let env = env();
+    env.add(&version("1.0"));
+    let python = env.python();
+    let first = ["install", "--venv", ".venv", "--python", python.to_str()?, "--no-index", "-f", "../files", "swap"];
+    env.run(first).success();
+    env.add(&version("2.0"));
     Some(env)
 }
 

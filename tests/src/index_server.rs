@@ -332,7 +332,10 @@ impl Shared {
             return answer;
         }
         if request.method != "GET" {
-            return Answer::plain(405);
+            // After HEAD a body would be the beginning of the next answer.
+            let mut answer = Answer::plain(405);
+            answer.body.clear();
+            return answer;
         }
         let faults = self.state().faults_for(&request.path);
         let instead = faults.iter().find_map(instead_of_content);

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use pip_accel_schema::config_settings::values;
 use serde_json::{Value, json};
 
 use super::confinement::Confinement;
@@ -11,6 +12,7 @@ use super::failure::{BuildStatus, ending};
 use super::inputs::RequirementTrees;
 use super::place::{BuildPlace, remove_if_there};
 use crate::realize::error::ObtainError;
+use crate::realize::pin::Pin;
 use crate::realize::schedule::Place;
 use crate::sandbox::SandboxStatus;
 
@@ -58,6 +60,15 @@ pub(super) async fn required_by_backend(
     })
 }
 
+/// What the backend is told: a text for each key, or a list where there are several values.
+fn told(pin: &Pin) -> Value {
+    let value = |text: &str| match values(text).collect::<Vec<_>>().as_slice() {
+        [only] => json!(only),
+        several => json!(several),
+    };
+    pin.config_settings.iter().map(|(key, text)| (key.clone(), value(text))).collect::<serde_json::Map<_, _>>().into()
+}
+
 /// Runs `hook` on the build environment of `trees` (the `number`-th of this build) and gives its value.
 pub(super) async fn run(
     place: &BuildPlace<'_>,
@@ -77,7 +88,7 @@ pub(super) async fn run(
         "backend_path": backend.backend_path,
         "hook": hook.name(place.pin.editable().is_some()),
         "arguments": arguments,
-        "config_settings": {},
+        "config_settings": told(place.pin),
     });
     let result_path = place.build().join("result.json");
     place.write(&place.build().join("job.json"), job.to_string().as_bytes())?;

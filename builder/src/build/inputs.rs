@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::interpreter::MarkerVariables;
@@ -10,6 +11,7 @@ use pip_accel_store::{Object, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::as_of::AsOf;
+use super::recipe::with_settings;
 use crate::lock::AllowedFormats;
 use crate::lock::LockedBuild;
 use crate::python::requirement::is_same;
@@ -112,6 +114,7 @@ impl LockedBuildRequirement {
             checkout: None,
             // The lock's --no-binary speaks of what is installed; build requirements come as wheels where they can.
             formats: AllowedFormats { wheels: true, sdists: true },
+            config_settings: ConfigSettings::new(),
         }
     }
 }
@@ -121,6 +124,12 @@ pub(crate) fn memo_key(source: &Sha256Digest, interpreter: &ValueDigest) -> [u8;
     let mut encoder = Encoder::for_domain("pip-accel/build-requirements-memo/1");
     encoder.bytes(source.as_bytes()).bytes(interpreter.as_bytes());
     encoder.finish()
+}
+
+/// The same with what the backend is told and what the user constrains, which both may change what is required.
+fn key(session: &Session, selection: &Selection, config: &ConfigSettings) -> [u8; 32] {
+    let key = memo_key(&selection.sha256, session.interpreter_identity());
+    with_settings(key, config, &session.options.build_constraints)
 }
 
 /// The requirements that the lock or an earlier build fixed (then `true`: nothing is missing), else those
@@ -162,15 +171,15 @@ fn fixed(
     if engine.purpose == Purpose::FetchAnew {
         return Ok(None);
     }
-    remembered_requirements(&engine.session, selection).map_err(store_error(pin))
+    remembered_requirements(&engine.session, (selection, &pin.config_settings)).map_err(store_error(pin))
 }
 
 /// What the requirements of building `selection` were resolved to here.
 pub(crate) fn remembered_requirements(
     session: &Session,
-    selection: &Selection,
+    (selection, config): (&Selection, &ConfigSettings),
 ) -> Result<Option<Vec<LockedBuildRequirement>>, StoreError> {
-    let memo = session.store.memo_find(MEMO, &memo_key(&selection.sha256, session.interpreter_identity()))?;
+    let memo = session.store.memo_find(MEMO, &key(session, selection, config))?;
     Ok(memo.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
@@ -199,7 +208,7 @@ pub(super) fn remember(
     trees: &RequirementTrees,
 ) -> Result<(), ObtainError> {
     let value = serde_json::to_vec(&trees.locked()).expect("requirements have no map with odd keys");
-    let key = memo_key(&selection.sha256, engine.session.interpreter_identity());
+    let key = key(&engine.session, selection, &pin.config_settings);
     engine.session.store.memo_put(MEMO, &key, &value).map_err(store_error(pin))
 }
 

@@ -53,12 +53,13 @@ pub use failure::{BuildFailure, BuildStatus};
 pub(crate) use fits::{HostNow, misfit};
 pub use inputs::{LockedBuildRequirement, RequirementTrees, build_lock_of, build_lock_of_pin};
 pub(crate) use recipe::policy_of;
-pub use recipe::{BuildLockOf, remembered_recipe, sandbox_policy};
+pub(crate) use recipe::remembered_recipe;
+pub use recipe::{BuildLockOf, sandbox_policy};
 pub use single::{BuildTarget, BuildTargetError, build_one};
 pub use unlocked::{UnlockedBuild, UnlockedBuilds, unlocked_builds};
 pub use why_rebuild::{WhyRebuild, WhyRebuildError, why_rebuild};
 
-use crate::event::Event;
+use crate::event::{BuildEnd, Event};
 use crate::index::PublishedFile;
 use crate::python::interpreter::supports_environments;
 use crate::python::loader::needs_of_tree;
@@ -133,7 +134,9 @@ pub(crate) async fn obtain_built(
 pub(crate) fn built_before(engine: &Engine, pin: &Pin, selection: &Selection) -> Result<Option<Object>, ObtainError> {
     let error = store_error(pin);
     let locked = engine.build_lock(pin);
-    match remembered_recipe(&engine.session, &selection.sha256, locked.as_deref()).map_err(&error)? {
+    match remembered_recipe(&engine.session, (&selection.sha256, &pin.config_settings), locked.as_deref())
+        .map_err(&error)?
+    {
         None => Ok(None),
         Some(recipe) => Ok(realised(&engine.session, &recipe).map_err(&error)?.filter(|object| pin.is_met_by(object))),
     }
@@ -226,7 +229,8 @@ impl Build<'_> {
 
     fn remember(&self, recipe: &Recipe) -> Result<(), StoreError> {
         let locked = self.engine.build_lock(self.pin);
-        recipe::remember(&self.engine.session, (&self.selection.sha256, locked.as_deref()), recipe)
+        let told = (&self.selection.sha256, &self.pin.config_settings);
+        recipe::remember(&self.engine.session, (told, locked.as_deref()), recipe)
     }
 
     async fn unpack(&self, scratch: &Scratch) -> Result<UnpackedSdist, ObtainError> {
@@ -291,8 +295,8 @@ impl Build<'_> {
             trees
         };
         let version = place.label_version();
-        let recipe =
-            recipe::of(session, (&self.pin.name, &version), &self.selection.sha256, (&trees, place.layered.layers()));
+        let told = (&self.selection.sha256, &self.pin.config_settings);
+        let recipe = recipe::of(session, (&self.pin.name, &version), told, (&trees, place.layered.layers()));
         Ok((trees, recipe))
     }
 
@@ -309,7 +313,11 @@ impl Build<'_> {
             name: self.pin.name.clone(),
             version,
             duration: started.elapsed(),
-            good: result.is_ok(),
+            end: match &result {
+                Ok(_) => BuildEnd::Built,
+                Err(error) if error.is_cancelled() => BuildEnd::Stopped,
+                Err(_) => BuildEnd::Failed,
+            },
         });
         let value = result?;
         let output = place.output();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::name::{PackageName, PackageVersion};
@@ -36,7 +37,7 @@ pub(crate) const fn policy_of(sandbox: SandboxChoice) -> &'static str {
 pub(super) fn of(
     session: &Session,
     (name, version): (&PackageName, &PackageVersion),
-    source: &Sha256Digest,
+    (source, config): Told<'_>,
     (trees, layers): (&RequirementTrees, &Layers),
 ) -> Recipe {
     let mut build_inputs: Vec<BuildInput> = trees
@@ -55,15 +56,36 @@ pub(super) fn of(
         interpreter: *session.interpreter_identity(),
         interpreter_label: session.python.interpreter.label(),
         build_inputs,
-        config_settings: BTreeMap::new(),
+        config_settings: config.clone(),
         environment: BTreeMap::new(),
         layers: layers.digests(),
         sandbox_policy: sandbox_policy(session).to_owned(),
     }
 }
 
-fn key(session: &Session, source: &Sha256Digest, locked: BuildLockOf<'_>) -> [u8; 32] {
-    memo_key((session.interpreter_identity(), sandbox_policy(session)), source, locked)
+/// An sdist, and what its backend is told.
+pub(crate) type Told<'a> = (&'a Sha256Digest, &'a ConfigSettings);
+
+fn key(session: &Session, (source, config): Told<'_>, locked: BuildLockOf<'_>) -> [u8; 32] {
+    let key = memo_key((session.interpreter_identity(), sandbox_policy(session)), source, locked);
+    // What is locked is constrained by nothing else.
+    let constraints = if locked.is_some() { &[][..] } else { &session.options.build_constraints };
+    with_settings(key, config, constraints)
+}
+
+/// The key of something remembered of a build, for one whose backend is told something, or whose build requirements the user
+/// constrains.
+pub(crate) fn with_settings(key: [u8; 32], config: &ConfigSettings, constraints: &[String]) -> [u8; 32] {
+    if config.is_empty() && constraints.is_empty() {
+        return key;
+    }
+    let mut encoder = Encoder::for_domain("pip-accel/build-settings-memo/1");
+    encoder.bytes(&key).number(config.len() as u64);
+    for (key, value) in config {
+        encoder.text(key).text(value);
+    }
+    encoder.texts(constraints.iter());
+    encoder.finish()
 }
 
 /// What the remembered recipe of an sdist depends on besides the sdist.
@@ -89,25 +111,26 @@ pub(crate) fn memo_key(
     encoder.finish()
 }
 
-/// The recipe that `source` had when it was last built for this interpreter with these locked build requirements.
+/// The recipe that an sdist had when it was last built for this interpreter, so told and with these locked build
+/// requirements.
 ///
 /// # Errors
 /// The store's.
-pub fn remembered_recipe(
+pub(crate) fn remembered_recipe(
     session: &Session,
-    source: &Sha256Digest,
+    told: Told<'_>,
     locked: BuildLockOf<'_>,
 ) -> Result<Option<Recipe>, StoreError> {
-    let value = session.store.memo_find(MEMO, &key(session, source, locked))?;
+    let value = session.store.memo_find(MEMO, &key(session, told, locked))?;
     Ok(value.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 /// Remembers the recipe of `source`.
 pub(super) fn remember(
     session: &Session,
-    (source, locked): (&Sha256Digest, BuildLockOf<'_>),
+    (told, locked): (Told<'_>, BuildLockOf<'_>),
     recipe: &Recipe,
 ) -> Result<(), StoreError> {
     let value = serde_json::to_vec(recipe).expect("a recipe has no map with odd keys");
-    session.store.memo_put(MEMO, &key(session, source, locked), &value)
+    session.store.memo_put(MEMO, &key(session, told, locked), &value)
 }

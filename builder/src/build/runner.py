@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import json
 import os
+import shlex
 import sys
 import zipfile
 
@@ -50,11 +51,19 @@ class SetupScript(object):
         return ["wheel"] + [line for line in lines if line and not line.startswith("#")]
 
     def build_wheel(self, directory, config_settings=None, metadata_directory=None):
-        self.run(["bdist_wheel", "--dist-dir", directory])
+        told = config_settings or {}
+        before, after = self.words(told, "--global-option"), self.words(told, "--build-option")
+        self.run(before + ["bdist_wheel"] + after + ["--dist-dir", directory])
         wheels = [name for name in os.listdir(directory) if name.endswith(".whl")]
         if len(wheels) != 1:
             raise ValueError("setup.py left %d wheels" % len(wheels))
         return wheels[0]
+
+    @staticmethod
+    def words(told, key):
+        """What the legacy backend of setuptools hands on: a text in the way of a shell, or a list."""
+        value = told.get(key, [])
+        return shlex.split(value) if hasattr(value, "splitlines") else [str(one) for one in value]
 
     @staticmethod
     def run(arguments):

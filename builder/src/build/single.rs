@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
 use crate::index::SafeUrl;
@@ -46,16 +47,20 @@ pub enum BuildTargetError {
     Realize(#[from] RealizeError),
 }
 
-/// Builds `target`, or finds it built in the store.
+/// Builds `target` with a backend that is told `config_settings`, or finds it so built in the store.
 ///
 /// # Errors
 /// See [`BuildTargetError`].
-pub fn build_one(session: &Arc<Session>, target: &BuildTarget) -> Result<Obtained, BuildTargetError> {
+pub fn build_one(
+    session: &Arc<Session>,
+    (target, config_settings): (&BuildTarget, &ConfigSettings),
+) -> Result<Obtained, BuildTargetError> {
     let formats = AllowedFormats { wheels: false, sdists: true };
-    let pin = match target {
+    let mut pin = match target {
         BuildTarget::Release { name, version } => Pin::of_release(name, version, formats),
         BuildTarget::File(path) => file_pin(path, formats)?,
     };
+    pin.config_settings.clone_from(config_settings);
     let engine = Engine::new(session, Vec::new(), Purpose::Build);
     let result = run(session, async { engine.tree(&pin, None).await })?;
     if session.cancel.is_interrupted() {
@@ -83,5 +88,6 @@ fn file_pin(path: &Path, formats: AllowedFormats) -> Result<Pin, BuildTargetErro
         files: Arc::default(),
         checkout: None,
         formats,
+        config_settings: ConfigSettings::new(),
     })
 }

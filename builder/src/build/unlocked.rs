@@ -83,7 +83,7 @@ pub fn unlocked_builds(session: &Session, lock: &LoadedLock) -> Result<UnlockedB
         }
         let requirements = match locked(session, &lock.build_locks, &pin) {
             Some(requirements) => requirements,
-            None => match remembered_requirements(session, &selection)? {
+            None => match remembered_requirements(session, (&selection, &pin.config_settings))? {
                 Some(requirements) => {
                     found.add((&pin, version.as_ref()), &requirements);
                     requirements

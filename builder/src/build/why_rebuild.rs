@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::manifest::Provenance;
 use pip_accel_schema::name::{PackageName, PackageVersion};
@@ -73,6 +74,7 @@ struct Known {
     source: Option<Sha256Digest>,
     /// Build requirements with the content of their trees, where the store has these.
     inputs: Option<Vec<(LockedBuildRequirement, Option<Object>)>>,
+    config_settings: ConfigSettings,
 }
 
 /// Why `name` `version` would be built for the session's interpreter; with `lock`, as that has it.
@@ -101,7 +103,7 @@ pub fn why_rebuild(
     let locked = lock.and_then(|lock| build_lock_of(&lock.build_locks, (name, version), markers));
     let mut was_built = false;
     if let Some(selection) = &selection
-        && let Some(recipe) = remembered_recipe(session, &selection.sha256, locked.as_deref())?
+        && let Some(recipe) = remembered_recipe(session, (&selection.sha256, &pin.config_settings), locked.as_deref())?
     {
         if let Some(object) = realised(session, &recipe)? {
             return Ok(WhyRebuild::InStore(Box::new(object)));
@@ -110,12 +112,12 @@ pub fn why_rebuild(
     }
     let requirements = match (locked, &selection) {
         (Some(locked), _) => Some(locked),
-        (None, Some(selection)) => remembered_requirements(session, selection)?,
+        (None, Some(selection)) => remembered_requirements(session, (selection, &pin.config_settings))?,
         (None, None) => None,
     };
     let inputs = requirements.map(|requirements| trees(session, requirements)).transpose()?;
     let source = selection.map(|selection| selection.sha256).or_else(|| pin.hashes.first().copied());
-    let known = Known { version: version.clone(), source, inputs };
+    let known = Known { version: version.clone(), source, inputs, config_settings: pin.config_settings };
     Ok(compare(session, &builds, &known, was_built))
 }
 
@@ -169,7 +171,7 @@ fn trees(
                 session.lease.take(&[id])?.into_iter().flatten().next()
             }
             Some(Selection { kind: ChosenKind::Sdist, sha256, .. }) => {
-                let recipe = remembered_recipe(session, &sha256, None)?;
+                let recipe = remembered_recipe(session, (&sha256, &ConfigSettings::new()), None)?;
                 recipe.map(|recipe| realised(session, &recipe)).transpose()?.flatten()
             }
             None => None,
@@ -237,7 +239,7 @@ fn recipe_now(session: &Session, earlier: &Recipe, known: &Known) -> Recipe {
         interpreter: *session.interpreter_identity(),
         interpreter_label: session.python.interpreter.label(),
         build_inputs,
-        config_settings: Default::default(),
+        config_settings: known.config_settings.clone(),
         environment: Default::default(),
         layers: earlier.layers.clone(),
         sandbox_policy: sandbox_policy(session).to_owned(),

@@ -39,7 +39,7 @@ pub use name::static_name;
 pub(crate) use obtain::fixed_selection;
 pub use obtain::resolve_reference;
 pub use submodule::SUBMODULES_MAX;
-pub(crate) use survey::Survey;
+pub(crate) use survey::{Survey, content_stamp};
 
 /// What a pin that no index has means.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -127,6 +128,23 @@ fn look(session: &Session, path: &Path) -> Result<Sha256Digest, CheckoutError> {
         drop(session.store.memo_put(MEMO, key, &memo));
     }
     Ok(sha256)
+}
+
+/// What decides what a file or folder of this machine is, for who remembers something of it: of a file when it was changed
+/// last, of a folder what it holds. `None` when that can't be told.
+pub(crate) fn content_stamp(session: &Session, path: &Path) -> Option<[u8; 32]> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let mut encoder = Encoder::for_domain("pip-accel/local-content/1");
+    if metadata.is_dir() {
+        encoder.bytes(look(session, path).ok()?.as_bytes());
+        return Some(encoder.finish());
+    }
+    encoder.number(metadata.len()).number(metadata.ino());
+    for (seconds, nanoseconds) in [(metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec())]
+    {
+        encoder.number(seconds.cast_unsigned()).number(nanoseconds.cast_unsigned());
+    }
+    Some(encoder.finish())
 }
 
 /// Entries that a warning lists; the rest is counted.

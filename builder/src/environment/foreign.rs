@@ -32,7 +32,7 @@ pub(super) fn bare_virtualenv(site_packages: &str) -> Vec<EnvironmentEntry> {
 }
 
 /// Whether `path` is part of every virtualenv: its scripts, links and notes.
-pub(super) fn is_standard(path: &str) -> bool {
+pub(crate) fn is_standard(path: &str) -> bool {
     let is_interpreter = |name: &str| {
         let rest = name.strip_prefix("python").or_else(|| name.strip_prefix("pypy"));
         rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))

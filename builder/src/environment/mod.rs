@@ -47,6 +47,7 @@ pub use check::{
     EnvironmentPackageFiles, EnvironmentStatus, check_against, check_environment, package_files, read_manifest,
 };
 pub use error::EnvironmentError;
+pub(crate) use foreign::is_standard;
 pub use generations::{direct_url_of, read_generations, write_generations};
 pub(crate) use place::place_lock;
 pub use realize::{check_place, realize_environment};

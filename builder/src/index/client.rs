@@ -59,6 +59,15 @@ impl IndexError {
         matches!(self, Self::Request { source: RequestError::Unauthorized { .. }, .. })
     }
 
+    /// Whether there was no answer at all: no connection, a broken one, or a server that can't answer now.
+    const fn is_unreachable(&self) -> bool {
+        use RequestError::{Busy, Exhausted, Incomplete, Network};
+        matches!(
+            self,
+            Self::Request { source: Network { .. } | Busy { .. } | Incomplete { .. } | Exhausted { .. }, .. }
+        )
+    }
+
     /// Some indexes say 403 for a project they do not have.
     const fn may_mean_absent(&self) -> bool {
         matches!(self, Self::Request { source: RequestError::Unauthorized { status: 403, .. }, .. })
@@ -74,7 +83,12 @@ pub struct IndexClient {
     find_links: Vec<(FindLinks, OnceCell<Files>)>,
     projects: Mutex<HashMap<PackageName, Arc<OnceCell<Files>>>>,
     pub(super) transport: Transport,
+    /// Told once that an index gives no answer.
+    on_unreachable: Mutex<Option<Tell>>,
 }
+
+/// Who is told something.
+type Tell = Box<dyn FnOnce(String) + Send>;
 
 impl std::fmt::Debug for IndexClient {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -100,7 +114,21 @@ impl IndexClient {
             }
         }
         let find_links = settings.find_links.iter().map(|place| (place.clone(), OnceCell::new())).collect();
-        Ok(Self { indexes, find_links, projects: Mutex::default(), transport: Transport::new(settings) })
+        let transport = Transport::new(settings);
+        Ok(Self { indexes, find_links, projects: Mutex::default(), transport, on_unreachable: Mutex::default() })
+    }
+
+    /// The same client, which tells once that an index gives no answer, where it does without.
+    #[must_use]
+    pub fn warning(self, tell: impl FnOnce(String) + Send + 'static) -> Self {
+        Self { on_unreachable: Mutex::new(Some(Box::new(tell))), ..self }
+    }
+
+    fn tell_once(&self, error: &IndexError) {
+        let tell = self.on_unreachable.lock().expect("nobody panics with the lock held").take();
+        if let Some(tell) = tell {
+            tell(format!("{error}: only what --find-links has is used"));
+        }
     }
 
     /// The same client, which says for which place it waits, in lines such as `host: attempt 2 of 6 (no answer)`, once a
@@ -118,7 +146,8 @@ impl IndexClient {
     ///
     /// # Errors
     /// The first place (in order) that could not be read. An index that says 403 counts as one without
-    /// the project if another place has files.
+    /// the project if another place has files. Where an index gives no answer, the files of the `--find-links` places are all
+    /// there are, and that is told; without any it is an error.
     pub async fn project_files(&self, name: &PackageName) -> Result<Arc<Vec<PublishedFile>>, IndexError> {
         let cell = {
             let mut projects = self.projects.lock().expect("nobody panics with the lock held");
@@ -150,18 +179,25 @@ impl IndexClient {
         let from_places = join_all(self.find_links.iter().map(|(place, cell)| self.find_links(place, cell)));
         let (from_indexes, from_places) = tokio::join!(from_indexes, from_places);
         let mut files = Vec::new();
+        let mut of_places = Vec::new();
+        for answer in from_places {
+            of_places.extend(answer?.iter().filter(|file| belongs_to(name, &file.file_name)).cloned());
+        }
         let mut refusal = None;
         for answer in from_indexes {
             match answer {
+                // Another index is no substitute for the one that should have been asked: it may be anybody's.
+                Err(error) if error.is_unreachable() && !of_places.is_empty() => {
+                    self.tell_once(&error);
+                    return Ok(Arc::new(of_places));
+                }
                 Ok(found) => files.extend(found),
                 Err(error) if error.may_mean_absent() && refusal.is_none() => refusal = Some(error),
                 Err(error) if error.may_mean_absent() => {}
                 Err(error) => return Err(error),
             }
         }
-        for answer in from_places {
-            files.extend(answer?.iter().filter(|file| belongs_to(name, &file.file_name)).cloned());
-        }
+        files.extend(of_places);
         match refusal {
             Some(error) if files.is_empty() => Err(error),
             Some(error) => {

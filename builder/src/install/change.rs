@@ -1,6 +1,9 @@
 //! What an installation changes: the packages of a choice that are not there yet, or not as they should be.
 
+use std::collections::BTreeMap;
+
 use pip_accel_schema::name::{PackageName, PackageVersion};
+use pip_accel_schema::store_path::ObjectId;
 
 use super::choose::Choice;
 use super::error::InstallError;
@@ -43,7 +46,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// Compares a choice with what is installed.
+    /// Compares a choice with what is installed; `linked` are the objects of the environment's own packages.
     ///
     /// # Errors
     /// When the choice does not fit the interpreter, or the store fails.
@@ -51,6 +54,7 @@ impl Change {
         session: &Session,
         choice: &Choice,
         (installed, again): (&InstalledSet, Again),
+        linked: &BTreeMap<PackageName, ObjectId>,
     ) -> Result<Self, InstallError> {
         let selected = choice.lock.select(&session.python.interpreter.markers).map_err(RealizeError::Lock)?;
         clone_editables(session, &selected)?;
@@ -58,7 +62,11 @@ impl Change {
         let mut change = Self::default();
         for planned in plan.packages {
             let present = installed.get(&planned.pin.name);
-            match present.filter(|present| again == Again::IfLocal && stays(&planned.pin, present)) {
+            // What is linked to the very tree that is wanted is what it should be, wherever it comes from.
+            let is_linked = planned.object.as_ref().is_some_and(|object| {
+                present.and_then(|present| linked.get(&present.name)).is_some_and(|linked| *linked == object.id)
+            });
+            match present.filter(|present| again == Again::IfLocal && (is_linked || stays(&planned.pin, present))) {
                 Some(present) => change.satisfied.push((present.name.clone(), present.version.clone())),
                 None => {
                     // What has no name of its own was named by its place.

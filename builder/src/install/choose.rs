@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pip_accel_schema::encode::Encoder;
@@ -10,11 +10,15 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use serde::{Deserialize, Serialize};
 
 use super::installed::InstalledSet;
+use crate::checkout::content_stamp;
+use crate::event::Event;
 use crate::index::{FindLinks, SafeUrl};
-use crate::lock::{LoadedLock, load_text};
+use crate::lock::{LoadedLock, LockedTarget, load_text};
 use crate::python::requirement::{Requirement, is_same};
 use crate::realize::error::RealizeError;
-use crate::resolve::project::{Places, Preference, ProjectError, ProjectRequest, Resolution, Upgrade, resolve_project};
+use crate::resolve::project::{
+    FailureKind, Places, Preference, ProjectError, ProjectRequest, Resolution, Upgrade, resolve_project,
+};
 use crate::session::Session;
 
 /// Namespace of remembered choices: what was asked for → [`Remembered`] as JSON.
@@ -31,6 +35,8 @@ pub struct ChoiceRequest<'a> {
     pub is_upgrade: bool,
     /// Whether what the store has is tried first: nobody named another place.
     pub store_first: bool,
+    /// Where repositories are cloned that are used in place.
+    pub src: PathBuf,
 }
 
 /// A choice: what should be installed in the end, what is there included.
@@ -55,8 +61,15 @@ impl Remembered {
         Self { lock: resolution.text(Path::new("/")), requested: named.filter_map(|pin| pin.name.clone()).collect() }
     }
 
-    fn choice(self) -> Result<Choice, ProjectError> {
-        let lock = load_text(Path::new("/requirements of this run"), &self.lock).map_err(RealizeError::Lock)?;
+    fn choice(self, src: &Path) -> Result<Choice, ProjectError> {
+        let mut lock = load_text(Path::new("/requirements of this run"), &self.lock).map_err(RealizeError::Lock)?;
+        for locked in &mut lock.requirements {
+            if let (LockedTarget::Editable(editable), Some(name)) = (&mut locked.target, &locked.name)
+                && editable.git.is_some()
+            {
+                editable.path = src.join(name.as_str());
+            }
+        }
         Ok(Choice { lock, requested: self.requested })
     }
 }
@@ -74,7 +87,7 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
     let key = key(session, &request.project);
     if !request.is_upgrade
         && let Some(known) = key.as_ref().and_then(|key| remembered(session, key))
-        && let Ok(choice) = known.choice()
+        && let Ok(choice) = known.choice(&request.src)
         && disturbed(&choice, &request).is_empty()
     {
         return Ok(choice);
@@ -85,9 +98,13 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
         let store_only = ProjectRequest { places: Places::StoreOnly, ..request.project.clone() };
         match resolve_project(session, &store_only) {
             Ok(resolution) => {
-                let choice = Remembered::of(&resolution).choice()?;
+                let choice = Remembered::of(&resolution).choice(&request.src)?;
                 // An older version than the one that is installed, because the store has no other, is no solution.
                 if disturbed(&choice, &request).is_empty() {
+                    // Of what lies here the resolver would be asked each time.
+                    if request.project.inputs.names_local_places() {
+                        remember(session, key, (&resolution, &request));
+                    }
                     return Ok(choice);
                 }
             }
@@ -95,18 +112,39 @@ pub fn choose(session: &Arc<Session>, mut request: ChoiceRequest<'_>) -> Result<
             Err(error) => tracing::debug!(%error, "the store alone is not enough"),
         }
     }
-    let resolution = resolve_project(session, &request.project)?;
-    let found = Remembered::of(&resolution);
+    let resolution = match resolve_project(session, &request.project) {
+        Err(error) if is_unreachable(&error) && !session.options.index.find_links.is_empty() => {
+            return without_indexes(session, &request).ok_or(error);
+        }
+        resolution => resolution?,
+    };
+    remember(session, key, (&resolution, &request));
+    Remembered::of(&resolution).choice(&request.src)
+}
+
+fn remember(session: &Session, key: Option<[u8; 32]>, (resolution, request): (&Resolution, &ChoiceRequest<'_>)) {
     // What is installed here is no reason for others to get the same.
     let is_free = resolution.pins.iter().all(|pin| {
         let name = pin.name.as_ref();
         name.is_none_or(|name| request.installed.get(name).is_none() || request.project.upgrade.concerns(name))
     });
-    if let (Some(key), true, Ok(value)) = (key, is_free, serde_json::to_vec(&found)) {
+    if let (Some(key), true, Ok(value)) = (key, is_free, serde_json::to_vec(&Remembered::of(resolution))) {
         // A store that can't remember costs time, nothing else.
         drop(session.store.memo_put(MEMO, &key, &value));
     }
-    found.choice()
+}
+
+fn is_unreachable(error: &ProjectError) -> bool {
+    matches!(error, ProjectError::Failed { kind: FailureKind::Network, .. })
+}
+
+/// As pip does where an index gives no answer: what `--find-links` has may be enough. It is not remembered.
+fn without_indexes(session: &Arc<Session>, request: &ChoiceRequest<'_>) -> Option<Choice> {
+    let project = ProjectRequest { places: Places::WithoutIndexes, ..request.project.clone() };
+    let choice = Remembered::of(&resolve_project(session, &project).ok()?).choice(&request.src).ok()?;
+    let warning = "the index gives no answer: versions are chosen from what --find-links has".to_owned();
+    session.report(Event::Warning(warning));
+    Some(choice)
 }
 
 fn remembered(session: &Session, key: &[u8; 32]) -> Option<Remembered> {
@@ -126,7 +164,8 @@ fn disturbed(choice: &Choice, request: &ChoiceRequest<'_>) -> Vec<PackageName> {
     let changed = choice.lock.requirements.iter().filter_map(|locked| {
         let name = locked.name.as_ref()?;
         let installed = request.installed.get(name)?;
-        let is_same = locked.version.as_ref().is_some_and(|version| is_same(version, &installed.version));
+        // The version of a folder or commit is not known here, and it was asked for itself.
+        let is_same = locked.version.as_ref().is_none_or(|version| is_same(version, &installed.version));
         let is_meant = request.project.upgrade.concerns(name) || is_refused(name, &installed.version);
         (!is_same && !is_meant).then(|| name.clone())
     });
@@ -146,7 +185,7 @@ fn preferences(installed: &InstalledSet) -> Vec<Preference> {
 /// Under what the choice is remembered; `None` when what is asked for changes by itself.
 fn key(session: &Session, project: &ProjectRequest) -> Option<[u8; 32]> {
     let mut encoder = Encoder::for_domain("pip-accel/install-choice/1");
-    if !project.inputs.encode(&mut encoder) {
+    if !project.inputs.encode(&mut encoder, &|path| content_stamp(session, path)) {
         return None;
     }
     encoder.bytes(session.interpreter_identity().as_bytes());

@@ -70,7 +70,7 @@ pub fn install(
         let requested = package.requested || before.requested.contains(&tree.object.name);
         Part { tree, direct_url: direct_url(&package.planned), requested }
     }));
-    let digest = digest(&parts);
+    let digest = digest(parts.iter().map(|part| part.tree.object.id));
     let realize = before.request(request);
     let mut report = link(&Linker::of(session), &realize, (digest, Step::Forward), &parts)?;
     let old = before.kept.len();
@@ -85,10 +85,29 @@ pub fn install(
     Ok(report)
 }
 
+/// Whether the environment is one that packages were installed into, and not what a lock says.
+#[must_use]
+pub fn is_installed_into(manifest: &EnvironmentManifest) -> bool {
+    manifest.taken_over || manifest.request == digest(manifest.packages.iter().map(|package| package.object))
+}
+
+/// The objects that packages of the environment at `destination` are linked from, as far as these are `installed` still.
+///
+/// # Errors
+/// When its manifest can't be read.
+pub fn linked_objects(
+    destination: &Path,
+    installed: &InstalledSet,
+) -> Result<BTreeMap<PackageName, ObjectId>, InstallError> {
+    let manifest = environment::read_manifest(destination)?;
+    let ours = manifest.iter().flat_map(|manifest| &manifest.packages).filter(|package| is_ours(installed, package));
+    Ok(ours.map(|package| (package.name.clone(), package.object)).collect())
+}
+
 /// Everything that decides what the environment holds; no lock's request has this digest.
-fn digest(parts: &[Part]) -> ValueDigest {
+fn digest(objects: impl Iterator<Item = ObjectId>) -> ValueDigest {
     let mut encoder = Encoder::for_domain("pip-accel/install-request/1");
-    let ids: BTreeSet<ObjectId> = parts.iter().map(|part| part.tree.object.id).collect();
+    let ids: BTreeSet<ObjectId> = objects.collect();
     encoder.number(ids.len() as u64);
     for id in ids {
         encoder.text(&id.to_string());

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::interpreter::MarkerVariables;
 use pip_accel_schema::lock_file::{self, LockItem, RequirementTarget};
@@ -53,7 +54,10 @@ fn lock_one(raw: RawRequirement) -> Result<LockedRequirement, ProblemKind> {
     let RawRequirement { requirement, span } = raw;
     let marker = requirement.marker.as_deref().map(Marker::parse).transpose().map_err(ProblemKind::Marker)?;
     let (name, version, target) = match requirement.target {
-        RequirementTarget::Editable { location } => return editable(&location, &requirement.hashes, span),
+        RequirementTarget::Editable { location } => {
+            let locked = editable(&location, &requirement.hashes, span)?;
+            return Ok(LockedRequirement { config_settings: requirement.config_settings, ..locked });
+        }
         RequirementTarget::Unpinned { name, specifier } => return Err(ProblemKind::Unpinned { name, specifier }),
         RequirementTarget::Pin { name, version } => (Some(name), Some(version.clone()), LockedTarget::Pin(version)),
         RequirementTarget::Direct { name, location } => direct(name, &location, &span)?,
@@ -66,6 +70,7 @@ fn lock_one(raw: RawRequirement) -> Result<LockedRequirement, ProblemKind> {
         marker,
         hashes: requirement.hashes,
         files: Arc::default(),
+        config_settings: requirement.config_settings,
         span,
     };
     if locked.target.is_checkout() {
@@ -124,6 +129,7 @@ fn editable(location: &str, hashes: &[Sha256Digest], span: Span) -> Result<Locke
         marker,
         hashes,
         files: Arc::default(),
+        config_settings: ConfigSettings::new(),
         span,
     })
 }
@@ -279,10 +285,15 @@ pub(super) fn merge(
 }
 
 fn merge_into(known: &mut LockedRequirement, other: LockedRequirement) -> Result<(), ProblemKind> {
-    let same = match (&known.target, &other.target) {
-        (LockedTarget::Pin(left), LockedTarget::Pin(right)) => is_same(left, right),
-        (left, right) => left == right,
-    };
+    if known.config_settings.is_empty() {
+        known.config_settings.clone_from(&other.config_settings);
+    }
+    let is_told_the_same = other.config_settings.is_empty() || known.config_settings == other.config_settings;
+    let same = is_told_the_same
+        && match (&known.target, &other.target) {
+            (LockedTarget::Pin(left), LockedTarget::Pin(right)) => is_same(left, right),
+            (left, right) => left == right,
+        };
     if !same {
         return Err(ProblemKind::Contradiction {
             name: known.key(),

@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::interpreter::MarkerVariables;
@@ -89,6 +90,8 @@ pub struct LockedRequirement {
     pub hashes: Vec<Sha256Digest>,
     /// The files of the release with their places, where the lock says these; else an index does.
     pub files: Arc<Vec<LockedFile>>,
+    /// What its backend is told when it is built.
+    pub config_settings: ConfigSettings,
     /// Where it stands.
     pub span: Span,
 }
@@ -153,6 +156,15 @@ impl LockedRequirement {
         encoder.number(self.hashes.len() as u64);
         for digest in &self.hashes {
             encoder.bytes(digest.as_bytes());
+        }
+        let without = encoder.finish();
+        if self.config_settings.is_empty() {
+            return without;
+        }
+        let mut encoder = Encoder::for_domain("pip-accel/locked-requirement/2");
+        encoder.bytes(&without).number(self.config_settings.len() as u64);
+        for (key, value) in &self.config_settings {
+            encoder.text(key).text(value);
         }
         encoder.finish()
     }
@@ -256,8 +268,8 @@ pub fn load(path: &Path, choice: &Choice, environment: &Environment<'_>) -> Resu
         found: found.usual_name(),
     })?;
     if format == LockFormat::Requirements {
-        choice.refuse_any(path)?;
-        return load_requirements(path, bytes, environment);
+        let warnings = choice.refuse_any(path)?;
+        return Ok(LoadedLock { warnings, ..load_requirements(path, bytes, environment)? });
     }
     project::load((path, bytes), format, choice, environment)
 }

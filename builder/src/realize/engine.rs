@@ -45,9 +45,9 @@ pub struct Obtained {
 /// How a tree was come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
-    /// It was in the store.
+    /// It was in the store, or the wheel that it was unpacked from was.
     Store,
-    /// Its wheel was unpacked in this run.
+    /// Its wheel was fetched and unpacked in this run.
     Fetched,
     /// It was built in this run.
     Built,
@@ -75,6 +75,8 @@ pub struct Engine {
     build_locks: Vec<LockedBuild>,
     pub(crate) purpose: Purpose,
     touched: Mutex<BTreeSet<ObjectId>>,
+    /// Files that this run downloaded.
+    downloaded: Mutex<BTreeSet<Sha256Digest>>,
     pub(crate) room: Room,
     pub(crate) unfinished: Unfinished,
     /// What the run's time goes to.
@@ -107,6 +109,7 @@ impl Engine {
             build_locks,
             purpose,
             touched: Mutex::default(),
+            downloaded: Mutex::default(),
             room: Room::default(),
             unfinished: Unfinished::default(),
             work: Work::default(),
@@ -239,7 +242,8 @@ impl Engine {
         let published = self.publish(pin, batch).await?;
         drop(lock);
         let object = published.into_iter().next().expect("publishing returns an object for each it was given");
-        Ok(Obtained { object, how: How::Fetched })
+        let is_new = self.downloaded.lock().unwrap_or_else(PoisonError::into_inner).contains(&selection.sha256);
+        Ok(Obtained { object, how: if is_new { How::Fetched } else { How::Store } })
     }
 
     /// Unpacks a wheel, looks for `foreign_paths` in it and compiles its bytecode, bounded by the processors.
@@ -315,7 +319,9 @@ impl Engine {
     pub(crate) async fn client(&self, pin: &Pin) -> Result<&IndexClient, ObtainError> {
         let session = Arc::clone(&self.session);
         let tell = move |what| session.report(Event::Waiting { what });
-        let make = || async { Ok(IndexClient::new(self.session.options.index.clone())?.telling(tell)) };
+        let warned = Arc::clone(&self.session);
+        let warn = move |what| warned.report(Event::Warning(what));
+        let make = || async { Ok(IndexClient::new(self.session.options.index.clone())?.telling(tell).warning(warn)) };
         self.client
             .get_or_try_init(make)
             .await
@@ -438,6 +444,7 @@ impl Engine {
         };
         sink.finish().map_err(store_error(pin))?;
         super::place::remember(&self.session.store, file, &sha256).map_err(store_error(pin))?;
+        self.downloaded.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256);
         drop(running);
         self.session.report(Event::Fetched { file_name: file.file_name.clone() });
         let version = pin.label_version();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
 use pip_accel_schema::encode::Encoder;
 use pip_accel_schema::name::{PackageName, PackageVersion};
@@ -13,6 +14,15 @@ use crate::checkout::{Checkout, CheckoutPlace, Editable};
 use crate::index::{PublishedFile, SafeUrl};
 use crate::lock::AllowedFormats;
 use crate::python::requirement::satisfies_pin;
+
+/// What stands for a version that only the build tells.
+const UNKNOWN_VERSION: &str = "0+unknown";
+
+/// Whether `version` stands for one that is not known yet ([`Pin::label_version`]).
+#[must_use]
+pub fn is_unknown_version(version: &PackageVersion) -> bool {
+    version.as_str() == UNKNOWN_VERSION
+}
 
 /// A file that the lock names by its place instead of by an index.
 #[derive(Debug, Clone)]
@@ -40,6 +50,8 @@ pub struct Pin {
     pub checkout: Option<Checkout>,
     /// Wheel or sdist.
     pub formats: AllowedFormats,
+    /// What its backend is told, if it is built.
+    pub config_settings: ConfigSettings,
 }
 
 impl Pin {
@@ -56,7 +68,16 @@ impl Pin {
     #[must_use]
     pub fn of_release(name: &PackageName, version: &PackageVersion, formats: AllowedFormats) -> Self {
         let (name, version) = (name.clone(), Some(version.clone()));
-        Self { name, version, hashes: Vec::new(), direct: None, files: Arc::default(), checkout: None, formats }
+        Self {
+            name,
+            version,
+            hashes: Vec::new(),
+            direct: None,
+            files: Arc::default(),
+            checkout: None,
+            formats,
+            config_settings: ConfigSettings::new(),
+        }
     }
 
     /// The file name that the lock gives, or what stands for it: it is part of the pin's key.
@@ -96,7 +117,7 @@ impl Pin {
     /// The version for names of files and objects; a direct sdist's version is known only after its build.
     #[must_use]
     pub fn label_version(&self) -> PackageVersion {
-        self.version.clone().unwrap_or_else(|| "0+unknown".parse().expect("a constant version is valid"))
+        self.version.clone().unwrap_or_else(|| UNKNOWN_VERSION.parse().expect("a constant version is valid"))
     }
 }
 

@@ -77,7 +77,11 @@ impl Plan {
                 Some(selection) => {
                     let markers = &session.python.interpreter.markers;
                     let locked = build_lock_of_pin(builds, &package.pin, markers);
-                    if let Some(recipe) = remembered_recipe(session, &selection.sha256, locked.as_deref())? {
+                    if let Some(recipe) = remembered_recipe(
+                        session,
+                        (&selection.sha256, &package.pin.config_settings),
+                        locked.as_deref(),
+                    )? {
                         package.object = realised(session, &recipe)?.filter(|object| package.pin.is_met_by(object));
                     }
                 }
@@ -124,7 +128,16 @@ fn pin_of(session: &Session, requirement: LockedRequirement, survey: &Survey) ->
     let name = name.ok_or_else(|| unusable("does not tell its project; write `NAME @ ` before it"))?;
     let formats = session.options.formats.allowed(&name);
     let files = requirement.files.iter().map(|file| published(file, &unusable)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Pin { name, version: requirement.version, hashes, direct, files: Arc::new(files), checkout, formats })
+    Ok(Pin {
+        name,
+        version: requirement.version,
+        hashes,
+        direct,
+        files: Arc::new(files),
+        checkout,
+        formats,
+        config_settings: requirement.config_settings,
+    })
 }
 
 fn published(

@@ -87,6 +87,9 @@ impl Engine {
         best: PublishedFile,
         fallbacks: Vec<PublishedFile>,
     ) -> Result<(Selection, PublishedFile), ObtainError> {
+        if let Some(selection) = self.stored_selection(pin, &best)? {
+            return Ok((selection, best));
+        }
         let mut first_error = None;
         for file in std::iter::once(best).chain(fallbacks) {
             let mut selection = self.selection(pin, &file, kind_of(&file.file_name))?;
@@ -106,6 +109,17 @@ impl Engine {
             }
         }
         Err(first_error.unwrap_or_else(|| ObtainError::Unhashed { pin: pin.to_string() }))
+    }
+
+    /// The file of that name in the store, if it is one of the lock's.
+    fn stored_selection(&self, pin: &Pin, file: &PublishedFile) -> Result<Option<Selection>, ObtainError> {
+        let sources = self.session.lease.take_sources(&pin.hashes).map_err(store_error(pin))?;
+        let found = sources.iter().find_map(|object| match &object.provenance {
+            Provenance::Source { file_name, sha256 } if *file_name == file.file_name => Some(*sha256),
+            _ => None,
+        });
+        let Some(sha256) = found else { return Ok(None) };
+        Ok(Some(Selection { sha256, ..self.selection(pin, file, kind_of(&file.file_name))? }))
     }
 
     /// Where the already selected file is published.

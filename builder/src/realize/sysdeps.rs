@@ -73,7 +73,7 @@ pub fn sysdeps(session: &Arc<Session>, lock: &LoadedLock, trial: bool) -> Result
     let mut builds = Vec::new();
     for (pin, selection, external) in sources {
         let locked = engine.build_lock(&pin);
-        let recipe = remembered_recipe(session, &selection.sha256, locked.as_deref())?;
+        let recipe = remembered_recipe(session, (&selection.sha256, &pin.config_settings), locked.as_deref())?;
         let read = match recipe {
             Some(recipe) => facts.read_by(&recipe.id())?,
             None => None,

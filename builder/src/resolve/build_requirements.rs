@@ -21,6 +21,9 @@ use crate::sandbox::Network;
 /// Lines of the resolver's output that an error shows.
 const OUTPUT_LINES: usize = 20;
 
+/// The file of constraints in the exchange with the resolver.
+pub(super) const CONSTRAINTS: &str = "build-constraints.txt";
+
 /// The resolver that runs uv.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Uv;
@@ -79,6 +82,7 @@ impl Job<'_> {
         let (input, output) = (exchange.join("requirements.in"), exchange.join("requirements.lock"));
         let write = || {
             std::fs::create_dir(&exchange)?;
+            std::fs::write(exchange.join(CONSTRAINTS), engine.session.options.build_constraints.join("\n"))?;
             std::fs::write(&input, request.requirements.join("\n"))
         };
         write().map_err(|source| self.failed(ResolveError::Io { path: input.clone(), source }))?;
@@ -119,6 +123,11 @@ impl Job<'_> {
             word("--no-config"),
         ];
         words.extend(uv::target(&self.engine.session.python));
+        if !self.engine.session.options.build_constraints.is_empty() {
+            for word in ["--constraints", "--build-constraints"] {
+                words.extend([word.into(), exchange.join(CONSTRAINTS).into()]);
+            }
+        }
         if code == Code::Never {
             words.push(word("--no-build"));
         }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::interpreter::Interpreter;
 use pip_accel_schema::link_plan::SCRIPTS_FOLDER;
@@ -397,6 +398,7 @@ pub(super) fn pin() -> Pin {
         files: Arc::default(),
         checkout: None,
         formats: AllowedFormats { wheels: true, sdists: false },
+        config_settings: ConfigSettings::new(),
     }
 }
 

@@ -32,6 +32,12 @@ pub struct WhyArgs {
     /// `NAME`, `NAME==VERSION`, the beginning of an object id, or a path in the store
     #[arg(value_name = "OBJECT|PKG")]
     pub object: String,
+    /// A lock: which requirement brought the package into it
+    #[arg(value_name = "LOCK", conflicts_with = "venv")]
+    pub lock: Option<PathBuf>,
+    /// An environment: which requirement brought the package into it (default: the active one, or .venv)
+    #[arg(long, value_name = "DIR")]
+    pub venv: Option<PathBuf>,
 }
 
 /// Arguments of `du`
@@ -48,8 +54,8 @@ pub struct DuArgs {
 /// Arguments of `why-rebuild`
 #[derive(Debug, Args)]
 pub struct WhyRebuildArgs {
-    /// The release: `NAME==VERSION`
-    #[arg(value_name = "NAME==VERSION")]
+    /// The release: `NAME==VERSION`, or `NAME` as the lock pins it
+    #[arg(value_name = "PKG")]
     pub release: String,
     /// A lock: the release as that has it, with its `#: build` lines
     #[arg(value_name = "LOCK")]

@@ -6,6 +6,7 @@ use std::time::Instant;
 use pip_accel_builder::build::{BuildTarget, build_one};
 use pip_accel_builder::lock::LockOptions;
 use pip_accel_builder::realize::engine::How;
+use pip_accel_schema::config_settings::{self, ConfigSettings};
 use pip_accel_store::Access;
 use serde_json::json;
 
@@ -27,11 +28,16 @@ pub(super) fn run(context: &Context<'_>, args: &BuildArgs) -> Result<Exit, Failu
             Failure::new(Exit::Usage, text).hint("leave --only-binary away, or fetch the wheel: pip-accel fetch")
         );
     }
+    let mut told = ConfigSettings::new();
+    for text in &args.config_settings {
+        config_settings::add(&mut told, text)
+            .map_err(|error| Failure::usage(&error).hint("pip-accel build NAME==VERSION -C KEY=VALUE"))?;
+    }
     let mut settings = context.settings()?;
     let policy = Policy::of(&mut settings, args.system_packages);
     let store = context.open(&settings, Access::ReadWrite)?;
     let opened = Opened::new(context, store, settings, &args.source, &LockOptions::default())?;
-    let obtained = in_rounds(context, (&opened, policy), || build_one(&opened.session, &target))?;
+    let obtained = in_rounds(context, (&opened, policy), || build_one(&opened.session, (&target, &told)))?;
     let object = &obtained.object;
     if context.ui.json {
         context.ui.json(&json!({

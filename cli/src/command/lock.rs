@@ -62,6 +62,7 @@ pub(super) fn run(context: &Context<'_>, args: &LockArgs) -> Result<Exit, Failur
         ..ProjectRequest::default()
     };
     let resolution = resolve_project(&opened.session, &request)?;
+    warn_of_unknown(context, &request.upgrade, &resolution);
     let builds = builds(context, args, (&opened.session, &resolution), (&old, &request.upgrade))?;
     let text = match format(args) {
         LockFormat::Requirements => format!("{}{builds}", resolution.text(output.folder())),
@@ -77,6 +78,9 @@ pub(super) fn run(context: &Context<'_>, args: &LockArgs) -> Result<Exit, Failur
         output.write(context, &text)?;
     }
     warn_of_unhashed(context, &resolution);
+    if format(args) == LockFormat::Pylock && resolution.pins.iter().any(|pin| !pin.config_settings.is_empty()) {
+        context.ui.warn("`pylock.toml` has no place for --config-settings: its builds are told nothing");
+    }
     show(context, &output, (&resolution, &builds), (is_current, &found, started));
     Ok(Exit::Done)
 }
@@ -139,6 +143,16 @@ fn upgrade(args: &LockArgs) -> Result<Upgrade, Failure> {
     Ok(if names.is_empty() { Upgrade::Nothing } else { Upgrade::Packages(names) })
 }
 
+/// A name that is to be upgraded and is nowhere in the lock is a typing error.
+fn warn_of_unknown(context: &Context<'_>, upgrade: &Upgrade, resolution: &Resolution) {
+    let Upgrade::Packages(names) = upgrade else { return };
+    for name in names {
+        if !resolution.pins.iter().any(|pin| pin.name.as_ref() == Some(name)) {
+            context.ui.warn(&format!("`{name}` is not in the lock: there is nothing to upgrade (-P {name})"));
+        }
+    }
+}
+
 fn old_lock(output: &Output, text: Option<&str>, upgrade: &Upgrade) -> Result<OldLock, Failure> {
     let (Some(text), Some(path)) = (text, output.path()) else { return Ok(OldLock::default()) };
     if *upgrade == Upgrade::All {
@@ -191,8 +205,10 @@ fn checked(context: &Context<'_>, output: &Output, (is_current, is_there): (bool
 
 /// Folders and revisions have no hash, and with `--require-hashes` pip refuses a lock that holds any.
 fn warn_of_unhashed(context: &Context<'_>, resolution: &Resolution) {
-    let has_none =
-        |target: &ResolvedTarget| matches!(target, ResolvedTarget::Folder { .. } | ResolvedTarget::Revision(_));
+    let has_none = |target: &ResolvedTarget| {
+        use ResolvedTarget::{EditableRevision, Folder, Revision};
+        matches!(target, Folder { .. } | Revision(_) | EditableRevision(_))
+    };
     let count = resolution.pins.iter().filter(|pin| has_none(&pin.target)).count();
     if count > 0 {
         let noun = number_of(count as u64, "folder or revision has", "folders and revisions have");

@@ -177,6 +177,7 @@ fn options(
             index(host, (store, python), settings, args, lock)?
         },
         formats: formats(args, lock, &pip_settings(host, python)?)?,
+        build_constraints: args.build_constraints.clone(),
         sandbox: sandbox(settings),
         system_inputs: system_inputs(settings),
         limits: limits(settings),

@@ -5,6 +5,7 @@ mod part;
 use std::path::Path;
 
 use pip_accel_schema::manifest::Provenance;
+use pip_accel_schema::name::PackageName;
 use pip_accel_store::{Access, LowerStore, Object, Store};
 use serde_json::json;
 
@@ -38,7 +39,12 @@ pub(super) fn run(context: &Context<'_>, args: &ShowArgs) -> Result<Exit, Failur
 
 /// Nothing in the store is meant by `text`.
 pub(super) fn not_here(text: &str) -> Failure {
-    Failure::new(Exit::Error, format!("`{text}` is not in this store")).hint("list what is kept: pip-accel roots")
+    let failure = Failure::new(Exit::Error, format!("`{text}` is not in this store"))
+        .hint("name a project, NAME==VERSION or the beginning of an id; a list of all: pip-accel du");
+    match text.parse::<PackageName>() {
+        Ok(name) => failure.hint(&format!("whatever an environment has: pip-accel pip show {name}")),
+        Err(_) => failure,
+    }
 }
 
 fn as_json(store: &Store, object: &Object) -> Result<serde_json::Value, Failure> {

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use pip_accel_builder::environment::{self, EnvironmentStatus};
+use pip_accel_builder::install::error::InstallError;
+use pip_accel_builder::install::installed::InstalledPackage;
+use pip_accel_builder::install::others::Others;
+use pip_accel_builder::install::virtualenv::is_installed_into;
 use pip_accel_builder::realize::detach;
 use pip_accel_builder::realize::generations::kept_objects;
-use pip_accel_schema::environment::{EnvironmentManifest, LinkMode};
+use pip_accel_schema::environment::{EnvironmentManifest, EnvironmentPackage, LinkMode};
 use pip_accel_schema::store_path::ObjectId;
 use pip_accel_store::{Access, NewRoot, RootKind, StoreError};
 use serde_json::json;
@@ -16,6 +20,9 @@ use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::settings::Value;
 use crate::ui::counted;
+
+/// Most packages that a hint names.
+const PACKAGES_NAMED: usize = 5;
 
 /// What the store has to do with the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +58,8 @@ struct Seen<'a> {
     manifest: &'a EnvironmentManifest,
     status: &'a EnvironmentStatus,
     keeping: Keeping,
+    /// What others installed into an environment that is no lock's: it stays, and is nothing to speak of.
+    others: Option<&'a Others>,
     /// Where it was made, if that is elsewhere.
     moved_from: Option<&'a str>,
 }
@@ -72,7 +81,9 @@ pub(super) fn run(context: &Context<'_>, args: &StatusArgs) -> Result<Exit, Fail
     let is_elsewhere = !manifest.place.is_empty() && Path::new(&manifest.place) != real;
     let moved_from = is_elsewhere.then_some(manifest.place.as_str());
     let keeping = keeping(context, &manifest, real, is_elsewhere)?;
-    let seen = Seen { destination: &destination, manifest: &manifest, status: &status, keeping, moved_from };
+    let others = others(&destination, &manifest, &status)?;
+    let others = others.as_ref();
+    let seen = Seen { destination: &destination, manifest: &manifest, status: &status, keeping, others, moved_from };
     let is_good = status.is_intact() && !is_elsewhere && !seen.needs_objects();
     if context.ui.json {
         show_json(context, &seen, is_good);
@@ -80,6 +91,20 @@ pub(super) fn run(context: &Context<'_>, args: &StatusArgs) -> Result<Exit, Fail
         show(context, &seen, is_good);
     }
     Ok(if is_good { Exit::Done } else { Exit::Error })
+}
+
+/// What others installed, where that is as it should be: in what `install` made or took over.
+fn others(
+    destination: &Path,
+    manifest: &EnvironmentManifest,
+    status: &EnvironmentStatus,
+) -> Result<Option<Others>, Failure> {
+    if !is_installed_into(manifest) {
+        return Ok(None);
+    }
+    let others = Others::of(destination, manifest, &status.foreign);
+    let path = destination.to_owned();
+    Ok(Some(others.map_err(|source| InstallError::Io { action: "read", path, source })?))
 }
 
 /// Asks the store that the environment was made from; lets its root follow an environment that was moved.
@@ -117,6 +142,29 @@ fn keeping(
 }
 
 impl Seen<'_> {
+    /// Entries that nobody is known to have installed.
+    fn foreign(&self) -> &[String] {
+        self.others.map_or(&self.status.foreign, |others| &others.unowned)
+    }
+
+    /// The command that makes it what it was.
+    fn remedy(&self) -> String {
+        if self.others.is_none() {
+            return "make it whole again: pip-accel realize requirements.lock".to_owned();
+        }
+        let names = match self.manifest.packages.as_slice() {
+            packages if packages.len() <= PACKAGES_NAMED => {
+                let release = |package: &EnvironmentPackage| format!("{}=={}", package.name, package.version);
+                packages.iter().map(release).collect::<Vec<_>>().join(" ")
+            }
+            _ => "-r requirements.txt".to_owned(),
+        };
+        format!(
+            "make it whole again: pip-accel install --venv {} --force-reinstall {names}",
+            self.destination.display()
+        )
+    }
+
     /// Whether it can't work because the store has not what its links lead to. Real files need no store.
     fn needs_objects(&self) -> bool {
         let is_gone = matches!(self.keeping, Keeping::ObjectsGone | Keeping::StoreGone);
@@ -124,8 +172,12 @@ impl Seen<'_> {
     }
 }
 
+fn other(package: &InstalledPackage) -> serde_json::Value {
+    json!({ "name": package.name, "version": package.version, "installer": package.installer })
+}
+
 fn show_json(context: &Context<'_>, seen: &Seen<'_>, is_good: bool) {
-    let Seen { destination, manifest, status, keeping, moved_from } = seen;
+    let Seen { destination, manifest, status, keeping, moved_from, .. } = seen;
     context.ui.json(&json!({
         "version": 1,
         "environment": destination,
@@ -139,22 +191,23 @@ fn show_json(context: &Context<'_>, seen: &Seen<'_>, is_good: bool) {
         "missing": status.missing,
         "changed": status.changed,
         "dangling": status.dangling,
-        "foreign": status.foreign,
+        "foreign": seen.foreign(),
+        "others": seen.others.map(|others| others.packages.iter().map(other).collect::<Vec<_>>()),
         "detached": detach::names(manifest),
     }));
 }
 
 fn show(context: &Context<'_>, seen: &Seen<'_>, is_good: bool) {
-    let Seen { destination, manifest, status, keeping, moved_from } = seen;
+    let Seen { destination, manifest, status, keeping, moved_from, .. } = seen;
     let ui = &context.ui;
     for package in manifest.packages.iter().filter(|package| package.detached) {
         ui.data(&format!("detached: {}=={}", package.name, package.version));
     }
     for (word, paths) in [
-        ("missing", &status.missing),
+        ("missing", status.missing.as_slice()),
         ("changed", &status.changed),
         ("dangling", &status.dangling),
-        ("foreign", &status.foreign),
+        ("foreign", seen.foreign()),
     ] {
         for path in paths {
             ui.data(&format!("{word}: {path}"));
@@ -175,7 +228,14 @@ fn show(context: &Context<'_>, seen: &Seen<'_>, is_good: bool) {
         }
         Keeping::ObjectsGone | Keeping::StoreGone => {}
     }
-    let state = if is_good { "as realized" } else { "not as realized" };
+    if let Some(others) = seen.others {
+        for package in &others.packages {
+            let by = package.installer.as_deref().unwrap_or("another program");
+            ui.detail(&format!("installed by {by}: {}=={}", package.name, package.version));
+        }
+    }
+    let made = if seen.others.is_some() { "installed" } else { "realized" };
+    let state = if is_good { format!("as {made}") } else { format!("not as {made}") };
     ui.note(&format!(
         "{}: {}, Python {}, {state}",
         destination.display(),
@@ -183,6 +243,6 @@ fn show(context: &Context<'_>, seen: &Seen<'_>, is_good: bool) {
         manifest.python_version
     ));
     if !is_good || *keeping == Keeping::Unkept {
-        ui.hint("make it whole again: pip-accel realize requirements.lock");
+        ui.hint(&seen.remedy());
     }
 }

@@ -1,4 +1,6 @@
-//! `why`: what keeps an object, and the way from there to it.
+//! `why`: which requirement brought a package; what keeps an object, and the way from there to it.
+
+mod brought;
 
 use pip_accel_builder::environment;
 use pip_accel_schema::environment::EnvironmentManifest;
@@ -9,6 +11,7 @@ use pip_accel_store::{
 };
 use serde_json::json;
 
+use self::brought::Brought;
 use super::Context;
 use super::gc::policy;
 use super::show::{find, not_here};
@@ -25,8 +28,11 @@ pub(super) fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Failure
     let settings = context.settings()?;
     let policy = policy(&settings);
     let store = context.open(&settings, Access::ReadOnly)?;
-    let objects = find(&store, &args.object)?;
-    if objects.is_empty() {
+    let brought = Brought::find(context, args)?;
+    // Who names a place asks about that place.
+    let is_about_place = args.lock.is_some() || args.venv.is_some();
+    let objects = if is_about_place { Vec::new() } else { find(&store, &args.object)? };
+    if objects.is_empty() && brought.is_none() {
         return Err(not_here(&args.object));
     }
     let mut found = Vec::with_capacity(objects.len());
@@ -36,8 +42,12 @@ pub(super) fn run(context: &Context<'_>, args: &WhyArgs) -> Result<Exit, Failure
     }
     if context.ui.json {
         let objects: Vec<_> = found.iter().map(as_json).collect();
-        context.ui.json(&json!({ "version": 1, "objects": objects }));
+        let brought = brought.as_ref().map(Brought::as_json);
+        context.ui.json(&json!({ "version": 1, "brought": brought, "objects": objects }));
         return Ok(Exit::Done);
+    }
+    if let Some(brought) = &brought {
+        brought.show(context);
     }
     for (object, why) in &found {
         show(context, &store, object, why);

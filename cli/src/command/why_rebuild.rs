@@ -1,7 +1,8 @@
 //! `why-rebuild`: which field of a release's recipe differs from the nearest build that the store has.
 
 use pip_accel_builder::build::{WhyRebuild, why_rebuild};
-use pip_accel_builder::lock::{Choice, LockOptions};
+use pip_accel_builder::lock::{Choice, LoadedLock, LockOptions};
+use pip_accel_builder::session::Session;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::recipe_difference::RecipeDifference;
 use pip_accel_store::Access;
@@ -17,7 +18,6 @@ use crate::settings::Value;
 
 /// Runs the command.
 pub(super) fn run(context: &Context<'_>, args: &WhyRebuildArgs) -> Result<Exit, Failure> {
-    let (name, version) = release(&args.release)?;
     let lock = args.lock.as_deref().map(|path| load_lock(context, path, &Choice::default())).transpose()?;
     let mut settings = context.settings()?;
     // What is not known here is not looked up.
@@ -25,6 +25,7 @@ pub(super) fn run(context: &Context<'_>, args: &WhyRebuildArgs) -> Result<Exit, 
     let store = context.open(&settings, Access::ReadOnly)?;
     let options = lock.as_ref().map_or_else(LockOptions::default, |lock| lock.options.clone());
     let opened = Opened::new(context, store, settings, &args.source, &options)?;
+    let (name, version) = release(&args.release, lock.as_ref().map(|lock| (lock, &*opened.session)))?;
     let why = why_rebuild(&opened.session, (&name, &version), lock.as_ref())?;
     opened.progress.finish();
     if context.ui.json {
@@ -37,11 +38,25 @@ pub(super) fn run(context: &Context<'_>, args: &WhyRebuildArgs) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn release(text: &str) -> Result<(PackageName, PackageVersion), Failure> {
-    let (name, version) = text.split_once("==").ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("`{text}` is no release: `NAME==VERSION` is expected"))
-            .hint("for example: pip-accel why-rebuild lxml==5.3.0")
-    })?;
+/// The release that is meant: a bare name is that of the lock.
+fn release(text: &str, lock: Option<(&LoadedLock, &Session)>) -> Result<(PackageName, PackageVersion), Failure> {
+    let Some((name, version)) = text.split_once("==") else {
+        let Some((lock, session)) = lock else {
+            return Err(Failure::new(Exit::Usage, format!("`{text}` is no release: `NAME==VERSION` is expected"))
+                .hint("for example: pip-accel why-rebuild lxml==5.3.0")
+                .hint(&format!("or name the lock that pins it: pip-accel why-rebuild {text} requirements.lock")));
+        };
+        let name: PackageName = text.trim().parse().map_err(|error| Failure::usage(&error))?;
+        let selected = lock.select(&session.python.interpreter.markers)?;
+        let pinned = selected.into_iter().find(|locked| locked.name.as_ref() == Some(&name));
+        return match pinned.and_then(|locked| locked.version) {
+            Some(version) => Ok((name, version)),
+            None => {
+                Err(Failure::new(Exit::Usage, format!("the lock pins no version of `{name}` for this interpreter"))
+                    .hint("name the release: pip-accel why-rebuild NAME==VERSION"))
+            }
+        };
+    };
     let name = name.trim().parse().map_err(|error| Failure::usage(&error))?;
     Ok((name, version.trim().parse().map_err(|error| Failure::usage(&error))?))
 }

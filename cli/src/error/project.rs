@@ -17,6 +17,14 @@ impl From<InputError> for Failure {
             InputError::Include { reason: IncludeProblem::Unreadable { .. }, .. } => {
                 failure(Exit::Error).hint("put the file there, or mend that line")
             }
+            InputError::Missing { .. } => failure(Exit::LockRefused).hint("put it there, or mend that line"),
+            InputError::Argument { script: Some(_), is_missing: false, .. } => {
+                failure(Exit::LockRefused).hint("mend what the script says")
+            }
+            InputError::Argument { script: Some(_), .. } => failure(Exit::LockRefused).hint("put it there"),
+            InputError::Argument { is_missing: true, .. } => failure(Exit::Usage).hint("name what is there"),
+            InputError::Argument { .. } => failure(Exit::Usage)
+                .hint("name a project, a file, a folder or a URL: pip-accel install 'flask<4' ./local.whl ./project"),
             InputError::Include { .. } | InputError::Syntax { .. } | InputError::Place { .. } | InputError::File(_) => {
                 failure(Exit::LockRefused).hint("mend that line")
             }
@@ -77,6 +85,10 @@ fn resolver(error: &ObtainError) -> Failure {
 fn failed(kind: FailureKind, explanation: &str) -> Failure {
     let mut lines = explanation.lines();
     let first = lines.next().unwrap_or("the resolver failed without a word");
+    if kind == FailureKind::VersionControl {
+        return Failure::new(Exit::Error, first.to_owned())
+            .hint("check the URL and name a revision that exists: git+https://…@REVISION");
+    }
     let (exit, lead, hint) = match kind {
         FailureKind::Conflict => (
             Exit::LockRefused,
@@ -96,11 +108,6 @@ fn failed(kind: FailureKind, explanation: &str) -> Failure {
         FailureKind::Network => (Exit::Error, "a server can't be reached or does not answer as it should", INDEX_HINT),
         FailureKind::Certificate => (Exit::Error, "a server's certificate is not trusted", CERTIFICATE_HINT),
         FailureKind::Credentials => (Exit::Error, "a server refuses its files", CREDENTIALS_HINT),
-        FailureKind::VersionControl => (
-            Exit::Error,
-            "a repository or its revision can't be had",
-            "check the URL and name a revision that exists: git+https://…@REVISION",
-        ),
         FailureKind::Backend => (
             Exit::BuildFailed,
             "what an sdist or project requires can't be found out: its backend failed",
@@ -112,7 +119,9 @@ fn failed(kind: FailureKind, explanation: &str) -> Failure {
              an index or proxy",
             "use an index without credentials for this once, or releases that have wheels",
         ),
-        FailureKind::Other => (Exit::Error, "the resolver failed", "check this machine: pip-accel doctor"),
+        FailureKind::VersionControl | FailureKind::Other => {
+            (Exit::Error, "the resolver failed", "check this machine: pip-accel doctor")
+        }
     };
     Failure::new(exit, lead.to_owned())
         .details([first.to_owned()].into_iter().chain(lines.map(str::to_owned)))

@@ -5,7 +5,9 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pip_accel_builder::event::{Event, Reporter};
+use pip_accel_builder::event::{BuildEnd, Event, Reporter};
+use pip_accel_builder::realize::pin::is_unknown_version;
+use pip_accel_schema::name::{PackageName, PackageVersion};
 
 use super::{Ui, bytes, counted, number_of, printable, seconds};
 
@@ -25,6 +27,11 @@ struct State {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
+}
+
+/// `demo==1.0`, or the name alone where the version is known only after the build.
+fn release(name: &PackageName, version: &PackageVersion) -> String {
+    if is_unknown_version(version) { name.to_string() } else { format!("{name}=={version}") }
 }
 
 impl Progress {
@@ -66,6 +73,17 @@ impl Progress {
             let wanted = bytes(missing_bytes);
             self.bars.suspend(|| self.ui.warn(&format!("still less than {wanted} (min-free) of the disk is free")));
         }
+    }
+
+    fn build_ended(&self, state: &mut State, label: &str, (end, time): (BuildEnd, &str)) {
+        if let Some(bar) = state.running.remove(label) {
+            bar.finish_and_clear();
+        }
+        self.line(&match end {
+            BuildEnd::Built => format!("built {label} in {time}"),
+            BuildEnd::Failed => format!("failed to build {label} in {time}"),
+            BuildEnd::Stopped => format!("interrupted: building {label}, after {time}"),
+        });
     }
 
     fn planned(&self, state: &mut State, packages: usize, in_store: usize) {
@@ -110,10 +128,11 @@ impl Reporter for Progress {
             Event::BuildStarted { name, version } => {
                 let bar = ProgressBar::new_spinner().with_style(style("  {spinner} building {msg} {elapsed}"));
                 bar.enable_steady_tick(std::time::Duration::from_millis(200));
-                self.start(&mut state, format!("{name}=={version}"), bar);
+                let label = release(&name, &version);
                 if !self.ui.terminal {
-                    self.line(&format!("building {name}=={version}"));
+                    self.line(&format!("building {label}"));
                 }
+                self.start(&mut state, label, bar);
             }
             Event::BuildOutput { name, line } => {
                 if self.ui.verbose > 0 {
@@ -124,12 +143,8 @@ impl Reporter for Progress {
                     }
                 }
             }
-            Event::BuildFinished { name, version, duration, good } => {
-                if let Some(bar) = state.running.remove(&format!("{name}=={version}")) {
-                    bar.finish_and_clear();
-                }
-                let verb = if good { "built" } else { "failed to build" };
-                self.line(&format!("{verb} {name}=={version} in {}", seconds(duration)));
+            Event::BuildFinished { name, version, duration, end } => {
+                self.build_ended(&mut state, &release(&name, &version), (end, seconds(duration).as_str()));
             }
             Event::Stored { .. } => {
                 if let Some(bar) = &state.total {

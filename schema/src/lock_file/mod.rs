@@ -25,6 +25,7 @@ pub use lines::LOGICAL_LINE_BYTES_MAX;
 pub use options::HASHES_PER_REQUIREMENT_MAX;
 pub use parse::{LOCK_ITEMS_MAX, LockSyntaxError, parse};
 
+use crate::config_settings::ConfigSettings;
 use crate::digest::Sha256Digest;
 use crate::name::{PackageName, PackageVersion};
 
@@ -77,6 +78,8 @@ pub struct LockRequirement {
     pub hashes: Vec<Sha256Digest>,
     /// Whether hashes of other algorithms were given too (they are not used).
     pub has_other_hashes: bool,
+    /// What its backend is told when it is built (`--config-settings`).
+    pub config_settings: ConfigSettings,
 }
 
 /// Which packages a `--no-binary` or `--only-binary` speaks of.

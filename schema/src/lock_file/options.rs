@@ -3,6 +3,7 @@
 use super::lines::begins_word;
 use super::words::split_words;
 use super::{FormatSelection, LockOption};
+use crate::config_settings::{self, ConfigSettings};
 use crate::digest::Sha256Digest;
 use crate::requirement::excerpt;
 
@@ -23,7 +24,9 @@ enum Kind {
     Constraint,
     Editable,
     Hash,
-    /// Changes how one requirement is built: silently leaving it out would build something else.
+    /// What the backend of one requirement is told.
+    ConfigSetting,
+    /// What `setup.py` was told once: silently leaving it out would build something else.
     BuildSetting,
     IgnoredFlag,
     IgnoredValue,
@@ -56,9 +59,9 @@ const SPELLINGS: [(&str, Kind); 33] = [
     ("-e", Kind::Editable),
     ("--editable", Kind::Editable),
     ("--hash", Kind::Hash),
-    ("-C", Kind::BuildSetting),
-    ("--config-setting", Kind::BuildSetting),
-    ("--config-settings", Kind::BuildSetting),
+    ("-C", Kind::ConfigSetting),
+    ("--config-setting", Kind::ConfigSetting),
+    ("--config-settings", Kind::ConfigSetting),
     ("--global-option", Kind::BuildSetting),
     ("--install-option", Kind::BuildSetting),
     ("--build-option", Kind::BuildSetting),
@@ -83,6 +86,8 @@ pub(super) struct LineOptions {
     pub(super) hashes: Vec<Sha256Digest>,
     /// Whether there were hashes of other algorithms.
     pub(super) has_other_hashes: bool,
+    /// Settings for the backend of the requirement.
+    pub(super) config_settings: ConfigSettings,
 }
 
 /// Where a line's options begin: at the first word with a leading `-`, as in pip.
@@ -159,9 +164,12 @@ impl LineOptions {
                 return Ok(());
             }
             Kind::Hash => return self.add_hash(&value),
+            Kind::ConfigSetting => {
+                return config_settings::add(&mut self.config_settings, &value).map_err(|error| error.to_string());
+            }
             Kind::BuildSetting => {
                 return Err(format!(
-                    "the option `{spelling}` of one requirement is not supported; remove it or build that wheel apart"
+                    "the option `{spelling}` of one requirement is not supported; use --config-settings, or build that wheel apart"
                 ));
             }
         };

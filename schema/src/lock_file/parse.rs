@@ -3,6 +3,7 @@
 use super::lines::{LineContent, logical_lines};
 use super::options::{LineOptions, parse_hash, parse_options, split_options};
 use super::{BuildLock, LOCK_FILE_BYTES_MAX, LockItem, LockRequirement, RequirementTarget};
+use crate::config_settings::ConfigSettings;
 use crate::digest::Sha256Digest;
 use crate::name::PackageName;
 use crate::requirement::{Reference, RequirementParts, excerpt, has_scheme, non_empty, split_extras, split_url};
@@ -95,7 +96,7 @@ impl BuildBlock {
             return Ok(());
         }
         let requirement = match parse_requirement(line, text.trim()) {
-            Ok((requirement, rest)) if rest.is_empty() => requirement,
+            Ok((requirement, rest)) if rest.is_empty() && requirement.config_settings.is_empty() => requirement,
             Ok(_) => {
                 let reason = "a build requirement takes no option but `--hash`".to_owned();
                 return Err(LockSyntaxError { line, reason });
@@ -127,7 +128,9 @@ fn parse_line(line: usize, text: &str, items: &mut Vec<LockItem>) -> Result<(), 
     if !text.starts_with('-') {
         let (requirement, rest) = parse_requirement(line, text)?;
         if !rest.is_empty() {
-            return Err("an option other than `--hash` must stand on a line of its own".to_owned());
+            return Err(
+                "an option other than `--hash` and `--config-settings` must stand on a line of its own".to_owned()
+            );
         }
         items.push(LockItem::Requirement(requirement));
         return Ok(());
@@ -135,6 +138,9 @@ fn parse_line(line: usize, text: &str, items: &mut Vec<LockItem>) -> Result<(), 
     let options = parse_options(text)?;
     if options.editables.is_empty() && (!options.hashes.is_empty() || options.has_other_hashes) {
         return Err("`--hash` without a requirement before it (a comment line ends a continued line)".to_owned());
+    }
+    if options.editables.is_empty() && !options.config_settings.is_empty() {
+        return Err("`--config-settings` without a requirement before it".to_owned());
     }
     items.extend(options.file_wide.into_iter().map(|option| LockItem::Option(line, option)));
     items.extend(options.editables.into_iter().map(|location| {
@@ -145,6 +151,7 @@ fn parse_line(line: usize, text: &str, items: &mut Vec<LockItem>) -> Result<(), 
             marker: None,
             hashes: options.hashes.clone(),
             has_other_hashes: options.has_other_hashes,
+            config_settings: options.config_settings.clone(),
         })
     }));
     Ok(())
@@ -166,6 +173,7 @@ fn parse_requirement(line: usize, text: &str) -> Result<(LockRequirement, LineOp
     hashes.dedup();
     requirement.hashes = hashes;
     requirement.has_other_hashes = has_other_hashes;
+    requirement.config_settings = std::mem::take(&mut options.config_settings);
     Ok((requirement, options))
 }
 
@@ -186,7 +194,15 @@ fn without_hashes(
     extras: Vec<String>,
     marker: Option<String>,
 ) -> LockRequirement {
-    LockRequirement { line, target, extras, marker, hashes: Vec::new(), has_other_hashes: false }
+    LockRequirement {
+        line,
+        target,
+        extras,
+        marker,
+        hashes: Vec::new(),
+        has_other_hashes: false,
+        config_settings: ConfigSettings::new(),
+    }
 }
 
 /// The text of an error below, which repeats the requirement.

@@ -71,15 +71,43 @@ impl Choice {
         if words.is_empty() { String::new() } else { format!(" with {}", words.join(", ")) }
     }
 
-    /// A requirements file has neither extras nor groups to choose from.
-    pub(in crate::lock) fn refuse_any(&self, path: &Path) -> Result<(), LockError> {
+    /// A requirements file has neither extras nor groups to choose from: sentences about what of the choice means nothing
+    /// there.
+    pub(in crate::lock) fn refuse_any(&self, path: &Path) -> Result<Vec<String>, LockError> {
         let (kind, name) = match (self.extras.first(), self.groups.first()) {
             (Some(extra), _) => ("extra", extra),
             (None, Some(group)) => ("group", group),
-            (None, None) => return Ok(()),
+            (None, None) => {
+                let said = [
+                    (self.all_extras, "--all-extras"),
+                    (self.no_default_groups, "--no-default-groups"),
+                    (self.no_dev, "--no-dev"),
+                    (self.no_project, "--no-project"),
+                ];
+                let sentence =
+                    |option| format!("{option} changes nothing: a requirements file has neither extras nor groups");
+                return Ok(said
+                    .into_iter()
+                    .filter(|(is_said, _)| *is_said)
+                    .map(|(_, option)| sentence(option))
+                    .collect());
+            }
         };
         let available = "a requirements file has neither extras nor groups".to_owned();
         Err(LockError::NoSuch { path: path.to_owned(), kind, name: excerpt(name), available })
+    }
+
+    /// Sentences about what of the choice means nothing in `lock`.
+    pub(super) fn without_meaning(&self, lock: &ProjectLock, path: &Path) -> Vec<String> {
+        let has_dev = ["dev", "develop"].iter().any(|group| lock.groups.contains(*group));
+        let said = [
+            (self.all_extras && lock.extras.is_empty(), "--all-extras", "no extras"),
+            (self.no_default_groups && lock.groups.is_empty(), "--no-default-groups", "no groups"),
+            (self.no_dev && !has_dev, "--no-dev", "no group `dev`"),
+        ];
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let sentence = |option, what| format!("{option} changes nothing: {} has {what}", excerpt(&file_name));
+        said.into_iter().filter(|(is_so, ..)| *is_so).map(|(_, option, what)| sentence(option, what)).collect()
     }
 
     /// What counts in `lock`.

@@ -77,6 +77,7 @@ pub(super) fn load(
     };
     let lock = parse((path, &text), format, beside.as_ref().map(|(_, text, file)| (file.as_path(), text.as_str())))?;
     let chosen = choice.in_lock(&lock, format, path)?;
+    let mut warnings = choice.without_meaning(&lock, path);
     let (mut files, content) = match beside {
         Some((joined, _, file)) => (vec![path.to_owned(), file], joined),
         None => (vec![path.to_owned()], content),
@@ -93,6 +94,7 @@ pub(super) fn load(
     let requirements: Vec<LockedRequirement> =
         project.nodes.iter().filter_map(|node| node.locked.as_ref().ok().cloned().flatten()).collect();
     let is_unfixed = requirements.iter().any(|locked| locked.target.is_unfixed());
+    warnings.extend(lock.warnings);
     let is_named = LockFormat::of_name(&path.file_name().unwrap_or_default().to_string_lossy()).is_some();
     Ok(LoadedLock {
         requirements,
@@ -102,7 +104,7 @@ pub(super) fn load(
         files,
         digest: ValueDigest::from_bytes(encoder.finish()),
         content: (is_named && !names_variables && !is_unfixed).then_some(content),
-        warnings: lock.warnings,
+        warnings,
         choice: choice.label(),
         constraints: Vec::new(),
         project: Some(Box::new(project)),

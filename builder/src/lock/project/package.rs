@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::project_lock::{LockFormat, Origin, Place, ProjectFile, ProjectPackage};
@@ -63,6 +64,7 @@ pub(super) fn locked(
         return Err(ProblemKind::NoUsableHash { name: name.clone(), format: place.format.usual_name() });
     }
     Ok(Some(LockedRequirement {
+        config_settings: ConfigSettings::new(),
         name: Some(name.clone()),
         version,
         target,

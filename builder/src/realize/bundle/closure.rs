@@ -77,11 +77,13 @@ impl Closure {
     ) -> Result<Vec<inputs::LockedBuildRequirement>, StoreError> {
         let session = &engine.session;
         let locked = engine.build_lock(pin);
-        let resolved = inputs::remembered_requirements(session, selection)?;
-        if let Some(recipe) = remembered_recipe(session, &selection.sha256, locked.as_deref())? {
+        let resolved = inputs::remembered_requirements(session, (selection, &pin.config_settings))?;
+        if let Some(recipe) = remembered_recipe(session, (&selection.sha256, &pin.config_settings), locked.as_deref())?
+        {
             self.facts.add_recipe(RecipeFact { locked: locked.clone(), recipe });
         }
-        if let Some(resolved) = &resolved {
+        // What depends on settings is not what others ask for.
+        if let Some(resolved) = resolved.as_ref().filter(|_| pin.config_settings.is_empty()) {
             self.facts.add_requirements(RequirementsFact { source: selection.sha256, locked: resolved.clone() });
         }
         Ok(locked.or(resolved).unwrap_or_default())

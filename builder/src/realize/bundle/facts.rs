@@ -127,7 +127,8 @@ impl BundleFacts {
         }
         for RecipeFact { locked, recipe } in &self.recipes {
             let builder = (&self.interpreter, recipe.sandbox_policy.as_str());
-            put(store, recipe::MEMO, &recipe::memo_key(builder, &recipe.source, locked.as_deref()), recipe)?;
+            let key = recipe::memo_key(builder, &recipe.source, locked.as_deref());
+            put(store, recipe::MEMO, &recipe::with_settings(key, &recipe.config_settings, &[]), recipe)?;
         }
         for RequirementsFact { source, locked } in &self.build_requirements {
             put(store, inputs::MEMO, &inputs::memo_key(source, &self.interpreter), locked)?;

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::Sha256Digest;
-use pip_accel_schema::lock_file::{LockItem, RequirementTarget, parse};
+use pip_accel_schema::lock_file::{LockItem, LockSyntaxError, RequirementTarget, parse};
 use pip_accel_schema::name::{PackageName, PackageVersion};
 use url::Url;
 
 use super::ProjectInputs;
+use super::asked::is_same_place;
 use super::error::ProjectError;
 use super::exchange::Labels;
 
@@ -31,6 +33,8 @@ pub enum ResolvedTarget {
     },
     /// A commit of a repository: `git+https://…@<commit>`, credentials as in `Url`, with its fragment.
     Revision(String),
+    /// The same, asked for by `-e`.
+    EditableRevision(String),
 }
 
 /// One package of a solution.
@@ -46,6 +50,8 @@ pub struct ResolvedPin {
     pub marker: Option<String>,
     /// SHA-256 of all its files, sorted; empty for folders and revisions.
     pub hashes: Vec<Sha256Digest>,
+    /// What its backend is told when it is built.
+    pub config_settings: ConfigSettings,
     /// Why it is there: names of projects, `-r FILE`, `-c FILE`, `NAME (pyproject.toml)`.
     pub via: Vec<String>,
 }
@@ -68,6 +74,12 @@ pub(super) fn read(text: &str, inputs: &ProjectInputs, labels: &Labels) -> Resul
     for item in parse(text)? {
         let LockItem::Requirement(requirement) = item else { continue };
         let via = reasons.remove(&requirement.line).unwrap_or_default();
+        let location = match &requirement.target {
+            RequirementTarget::Direct { location, .. } | RequirementTarget::Editable { location } => {
+                Some(location.split('[').next().unwrap_or(location).to_owned())
+            }
+            RequirementTarget::Pin { .. } | RequirementTarget::Unpinned { .. } => None,
+        };
         let (name, target, extras) = match requirement.target {
             RequirementTarget::Pin { name, version } => {
                 (Some(name), ResolvedTarget::Release(version), requirement.extras)
@@ -89,7 +101,9 @@ pub(super) fn read(text: &str, inputs: &ProjectInputs, labels: &Labels) -> Resul
             // The resolver pins everything; what it left open is kept as it is and refused by whoever reads the lock.
             RequirementTarget::Unpinned { .. } => continue,
         };
-        let mut pin = ResolvedPin { name, target, extras, marker: requirement.marker, hashes: requirement.hashes, via };
+        let config_settings = inputs.settings_of(name.as_ref(), location.as_deref());
+        let (marker, hashes) = (requirement.marker, requirement.hashes);
+        let mut pin = ResolvedPin { name, target, extras, marker, hashes, config_settings, via };
         demand(&mut pin, inputs)?;
         pins.push(pin);
     }
@@ -113,7 +127,9 @@ fn place(name: Option<PackageName>, location: &str, inputs: &ProjectInputs) -> (
     if location.starts_with("git+") {
         let shown = inputs.shown_url(location);
         // A path of this machine means nothing in a lock, but it is what the user asked for.
-        return (name, ResolvedTarget::Revision(shown));
+        let is_editable = inputs.editable_repositories.iter().any(|known| is_same_place(known, location));
+        let target = if is_editable { ResolvedTarget::EditableRevision } else { ResolvedTarget::Revision };
+        return (name, target(shown));
     }
     let bare = location.split('#').next().unwrap_or(location);
     let path = Url::parse(bare).ok().filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
@@ -132,6 +148,27 @@ fn place(name: Option<PackageName>, location: &str, inputs: &ProjectInputs) -> (
             (name.or_else(|| told.and_then(|(name, _)| name)), ResolvedTarget::Url(inputs.shown_url(location)))
         }
     }
+}
+
+/// The packages of a lock as this program, uv or pip-tools write it, with the reasons in its comments (`# via`).
+///
+/// # Errors
+/// When the text is no requirements file.
+pub fn reasons_of_lock(text: &str) -> Result<Vec<(PackageName, Option<PackageVersion>, Vec<String>)>, LockSyntaxError> {
+    let mut reasons = reasons(text, &Labels::default());
+    let mut found = Vec::new();
+    for item in parse(text)? {
+        let LockItem::Requirement(requirement) = item else { continue };
+        let via = reasons.remove(&requirement.line).unwrap_or_default();
+        match requirement.target {
+            RequirementTarget::Pin { name, version } => found.push((name, Some(version), via)),
+            RequirementTarget::Direct { name: Some(name), .. } | RequirementTarget::Unpinned { name, .. } => {
+                found.push((name, None, via));
+            }
+            RequirementTarget::Direct { name: None, .. } | RequirementTarget::Editable { .. } => {}
+        }
+    }
+    Ok(found)
 }
 
 /// The name in a project's `pyproject.toml`.

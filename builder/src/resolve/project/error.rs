@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pip_accel_schema::lock_file::LockSyntaxError;
+use pip_accel_schema::requirement::excerpt;
 
+use super::location::without_user_info;
 use crate::lock::{IncludeProblem, LockError, Span};
 use crate::realize::error::{ObtainError, RealizeError};
 
@@ -29,6 +31,26 @@ pub enum InputError {
         span: Span,
         /// What is wrong, naming the text.
         reason: String,
+    },
+    /// A place that a line names is not there.
+    #[error("{span}: there is {missing}")]
+    Missing {
+        /// Where.
+        span: Span,
+        /// What is not there, and where it was looked for.
+        missing: String,
+    },
+    /// A word that was typed, or a line of a script, can't be used as a requirement.
+    #[error("`{argument}`{of} can't be installed: {reason}", of = in_script(script.as_deref()))]
+    Argument {
+        /// The word, without credentials.
+        argument: String,
+        /// The script that says it; `None` for the command line.
+        script: Option<String>,
+        /// What is wrong.
+        reason: String,
+        /// Whether it names a file, folder or repository that is not there.
+        is_missing: bool,
     },
     /// A `-r` or `-c` that can't be followed.
     #[error("{span}: {reason}")]
@@ -95,7 +117,29 @@ pub enum InputError {
     },
 }
 
+/// ` of the script x.py`, where a script says it.
+fn in_script(script: Option<&str>) -> String {
+    script.map_or_else(String::new, |script| format!(" of the script {script}"))
+}
+
 impl InputError {
+    /// The same for requirements that are in no file: `lines` are what was typed, or what the script `script` says.
+    pub(super) fn of_lines(self, lines: &str, script: Option<&str>) -> Self {
+        let line = |span: &Span| {
+            let line = span.line.checked_sub(1).and_then(|position| lines.lines().nth(position)).unwrap_or_default();
+            excerpt(without_user_info(line.trim()).trim_start_matches("-e "))
+        };
+        let (argument, reason, is_missing) = match &self {
+            Self::Syntax { span, reason } => (line(span), reason.clone(), false),
+            Self::Missing { span, missing } => (line(span), format!("there is {missing}"), true),
+            Self::Remote { span, url } => (line(span), format!("`{url}` is not a file of this machine"), false),
+            Self::Include { span, reason } => (line(span), reason.to_string(), false),
+            Self::Option { span, .. } => (line(span), "it is an option that is not supported".to_owned(), false),
+            _ => return self,
+        };
+        Self::Argument { argument, script: script.map(str::to_owned), reason, is_missing }
+    }
+
     pub(super) fn of_file(error: LockError) -> Self {
         match error {
             LockError::Read { path, source } => Self::Read { path, source },

@@ -8,6 +8,9 @@ const LINES_MAX: usize = 16;
 /// The kind of a failure, and its explanation.
 pub(super) fn explain(output: &str, is_offline: bool) -> (FailureKind, String) {
     let kind = kind(output, is_offline);
+    if kind == FailureKind::VersionControl {
+        return (kind, of_git(output));
+    }
     let start = output.find("error: ").map_or(0, |start| {
         let is_line = start == 0 || output[..start].ends_with('\n');
         if is_line { start } else { 0 }
@@ -27,6 +30,26 @@ pub(super) fn explain(output: &str, is_offline: bool) -> (FailureKind, String) {
         lines.push(format!("… and {left_out} more lines"));
     }
     (kind, lines.join("\n"))
+}
+
+/// What git could not do, in one sentence: neither its command line nor the places of the sandbox mean anything to anyone.
+fn of_git(output: &str) -> String {
+    let url = output.lines().find(|line| line.contains("process didn't exit")).and_then(|line| {
+        line.split('\'').find(|word| word.contains("://") || word.starts_with("ssh:")).map(str::to_owned)
+    });
+    let repository = url.map_or_else(|| "the repository".to_owned(), |url| format!("the repository {url}"));
+    let is_unknown = ["couldn't find remote ref", "not our ref", "failed to find branch", "unadvertised object"]
+        .iter()
+        .any(|text| output.contains(text));
+    let revision = output.lines().find(|line| line.contains("failed to f") && line.contains('`'));
+    if let (true, Some(revision)) = (is_unknown, revision.and_then(|line| line.split('`').nth(1))) {
+        return format!("{repository} has no branch, tag or commit `{revision}`");
+    }
+    let fatal = output.lines().rev().find_map(|line| line.trim().strip_prefix("fatal: "));
+    match fatal {
+        Some(fatal) => format!("{repository} can't be read: {}", fatal.trim_end_matches('.')),
+        None => format!("{repository} can't be read"),
+    }
 }
 
 fn kind(output: &str, is_offline: bool) -> FailureKind {
@@ -60,6 +83,19 @@ fn kind(output: &str, is_offline: bool) -> FailureKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_git_says_becomes_a_sentence() {
+        let text = "error: Git operation failed\n  cause: failed to clone into: /pip-accel/cache/git-v2/db/1\n  cause: failed \
+                    to fetch branch or tag `v9`\n  cause: process didn't exit successfully: `git fetch --force \
+                    'https://h.example/r' '+refs/tags/v9:refs/v9'` (exit status: 128)\n--- stderr\n\
+                    fatal: couldn't find remote ref refs/tags/v9\n";
+        let expected = "the repository https://h.example/r has no branch, tag or commit `v9`";
+        assert_eq!(explain(text, false), (FailureKind::VersionControl, expected.to_owned()));
+        let gone = text.replace("couldn't find remote ref refs/tags/v9", "repository 'https://h.example/r/' not found");
+        let expected = "the repository https://h.example/r can't be read: repository 'https://h.example/r/' not found";
+        assert_eq!(explain(&gone, false).1, expected);
+    }
 
     #[test]
     fn failures_are_told_apart_and_shortened() {

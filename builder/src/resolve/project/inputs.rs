@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::lock_file::{LockItem, LockOption, LockRequirement, RequirementTarget, parse};
 use pip_accel_schema::name::PackageName;
 use pip_accel_schema::requirement::excerpt;
 
 use super::error::InputError;
-use super::location::{Rewritten, option_line, relative};
+use super::location::{PlaceError, Rewritten, option_line, relative};
 use super::pyproject::ProjectFile;
 use crate::lock::{
     Environment, INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX, IncludeProblem, Location, LockError, LockOptions, SourceUrl,
@@ -23,6 +24,9 @@ use crate::lock::{
 use crate::python::marker::Marker;
 use crate::python::version::Specifiers;
 
+/// What comments call the requirements of the command line.
+const COMMAND_LINE: &str = "command line";
+
 /// One thing that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -30,13 +34,15 @@ pub enum Place {
     Requirements(PathBuf),
     /// A file of constraints.
     Constraints(PathBuf),
-    /// Requirements without a file, a line each, as they would stand in one; the label says where they come from in
-    /// comments and errors (`command line`).
+    /// Requirements without a file, a line each, as they would stand in one: words of the command line, or what a script
+    /// says that it needs.
     Lines {
-        /// Where they come from.
-        label: String,
         /// The lines.
         text: String,
+        /// The script that says them; `None` for the command line.
+        script: Option<String>,
+        /// What the backends of all of them are told.
+        config_settings: ConfigSettings,
     },
     /// A project: its folder, or its `pyproject.toml`, `setup.py` or `setup.cfg`.
     Project {
@@ -102,12 +108,16 @@ pub struct ProjectInputs {
     pub(super) visible: BTreeSet<PathBuf>,
     /// Folders that were asked for by `-e`.
     pub(super) editables: BTreeSet<PathBuf>,
+    /// Repositories that were, with the revision as it was given.
+    pub(super) editable_repositories: BTreeSet<String>,
     /// URLs of requirements that hold credentials.
     pub(super) secrets: Vec<SourceUrl>,
     /// What stands before `@` in URLs where it is made of variables, by the URL without it.
     pub(super) variables: BTreeMap<String, String>,
     /// Hashes that the files themselves demand.
     pub(super) hashes: BTreeMap<PackageName, BTreeSet<Sha256Digest>>,
+    /// What backends are told, by the name or place of the requirement.
+    pub(super) config_settings: BTreeMap<String, ConfigSettings>,
     pub(super) read_files: usize,
 }
 
@@ -117,14 +127,19 @@ impl ProjectInputs {
     /// # Errors
     /// The first thing that can't be read, with its line.
     pub fn read(places: &[Place], surroundings: Surroundings<'_>) -> Result<Self, InputError> {
-        let mut reader = Reader { surroundings, inputs: Self::default(), open: Vec::new() };
+        let config_settings = ConfigSettings::new();
+        let mut reader = Reader { surroundings, inputs: Self::default(), open: Vec::new(), config_settings };
         for place in places {
             match place {
                 Place::Requirements(path) => reader.file(path, false, None)?,
                 Place::Constraints(path) => reader.file(path, true, None)?,
-                Place::Lines { label, text } => {
+                Place::Lines { text, script, config_settings } => {
+                    let label = script.as_deref().unwrap_or(COMMAND_LINE);
                     let file: Arc<Path> = Arc::from(surroundings.folder.join(label));
-                    reader.text(text, &file, (label.clone(), false))?;
+                    reader.config_settings.clone_from(config_settings);
+                    let read = reader.text(text, &file, (label.to_owned(), false));
+                    reader.config_settings.clear();
+                    read.map_err(|error| error.of_lines(text, script.as_deref()))?;
                 }
                 Place::Project { path, extras, all_extras } => reader.project(path, extras, *all_extras)?,
                 Place::Group { path, name } => reader.group(path, name)?,
@@ -159,6 +174,8 @@ pub(super) struct Reader<'a> {
     pub(super) inputs: ProjectInputs,
     /// The files that are being read, the outermost first, links resolved.
     open: Vec<PathBuf>,
+    /// What the backends of all requirements that are being read are told.
+    config_settings: ConfigSettings,
 }
 
 impl Reader<'_> {
@@ -207,6 +224,7 @@ impl Reader<'_> {
                 LockItem::Requirement(requirement) => {
                     let span = span(requirement.line);
                     let line = self.requirement(&requirement, &span)?;
+                    self.note_settings(&requirement, &line, is_constraints);
                     self.inputs.files[position].lines.push(line);
                 }
                 // What an input locks of builds is not what it asks for.
@@ -252,6 +270,24 @@ impl Reader<'_> {
         }
         options.add(option, folder_of(span), &mut expand);
         Ok(())
+    }
+
+    /// Notes what the backend of `requirement`, which the resolver gets as `line`, is told.
+    fn note_settings(&mut self, requirement: &LockRequirement, line: &str, is_constraints: bool) {
+        let own = &requirement.config_settings;
+        let settings = if own.is_empty() { &self.config_settings } else { own };
+        if settings.is_empty() || is_constraints {
+            return;
+        }
+        let key = match &requirement.target {
+            RequirementTarget::Pin { name, .. }
+            | RequirementTarget::Unpinned { name, .. }
+            | RequirementTarget::Direct { name: Some(name), .. } => name.to_string(),
+            RequirementTarget::Direct { name: None, .. } | RequirementTarget::Editable { .. } => {
+                line.split([' ', '[', '#']).next().unwrap_or(line).to_owned()
+            }
+        };
+        self.inputs.config_settings.insert(key, settings.clone());
     }
 
     /// A requirement of a file as one line for the resolver.
@@ -311,6 +347,9 @@ impl Reader<'_> {
         // the same without.
         let path = url::Url::parse(&place).ok().and_then(|url| url.to_file_path().ok());
         self.inputs.editables.extend(path);
+        if place.starts_with("git+") {
+            self.inputs.editable_repositories.insert(place.split('#').next().unwrap_or(&place).to_owned());
+        }
         let mut line = format!("{place}{extras}");
         if let Some(marker) = marker.filter(|marker| !marker.is_empty()) {
             let syntax = |reason: String| InputError::Syntax { span: span.clone(), reason };
@@ -332,9 +371,10 @@ impl Reader<'_> {
             }),
         };
         let beside = span.map_or(folder, folder_of);
-        let rewritten = Rewritten::of(&expanded, &[folder, beside]).map_err(|reason| match span {
-            Some(span) => InputError::Syntax { span: span.clone(), reason },
-            None => InputError::Place { place: excerpt(&expanded), reason },
+        let rewritten = Rewritten::of(&expanded, &[folder, beside]).map_err(|error| match (span, error) {
+            (Some(span), PlaceError::Missing(missing)) => InputError::Missing { span: span.clone(), missing },
+            (Some(span), PlaceError::Wrong(reason)) => InputError::Syntax { span: span.clone(), reason },
+            (None, error) => InputError::Place { place: excerpt(&expanded), reason: error.to_string() },
         })?;
         self.inputs.visible.extend(rewritten.path);
         if let Some(bare) = &rewritten.bare {

@@ -8,6 +8,17 @@ use url::Url;
 
 use crate::lock::{Location, without_fragment};
 
+/// Why a place can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PlaceError {
+    /// It is of this machine and not there: `no file …`.
+    #[error("there is {0}")]
+    Missing(String),
+    /// Anything else.
+    #[error("{0}")]
+    Wrong(String),
+}
+
 /// A place that a requirement names, as the resolver gets it.
 #[derive(Debug)]
 pub(super) struct Rewritten {
@@ -20,17 +31,18 @@ pub(super) struct Rewritten {
 }
 
 impl Rewritten {
-    /// Relative paths are looked for in each of `folders` in turn. An error is the end of a sentence's line.
-    pub(super) fn of(location: &str, folders: &[&Path]) -> Result<Self, String> {
+    /// Relative paths are looked for in each of `folders` in turn.
+    pub(super) fn of(location: &str, folders: &[&Path]) -> Result<Self, PlaceError> {
+        let wrong = |reason: &str| Err(PlaceError::Wrong(format!("`{}` {reason}", excerpt(location))));
         if location.contains(|part: char| part.is_control()) {
-            return Err(format!("`{}` has a control character", excerpt(location)));
+            return wrong("has a control character");
         }
         let first = folders.first().copied().unwrap_or(Path::new("/"));
         match Location::parse(location, first) {
             Location::Path(_) => local(location, folders),
             Location::Url(_) => Ok(Self::remote(location)),
             Location::VersionControl => version_control(location),
-            Location::Other => Err(format!("`{}` is neither http(s) nor a local file", excerpt(location))),
+            Location::Other => wrong("is neither http(s) nor a local file"),
         }
     }
 
@@ -40,9 +52,10 @@ impl Rewritten {
     }
 }
 
-fn version_control(location: &str) -> Result<Rewritten, String> {
+fn version_control(location: &str) -> Result<Rewritten, PlaceError> {
     if !location.starts_with("git+") {
-        return Err(format!("`{}` is under a version control other than git", excerpt(location)));
+        let reason = format!("`{}` is under a version control other than git", excerpt(location));
+        return Err(PlaceError::Wrong(reason));
     }
     let mut rewritten = Rewritten::remote(location);
     if location.starts_with("git+ssh://") && !user_info(location).is_some_and(|word| word.contains(':')) {
@@ -55,23 +68,29 @@ fn version_control(location: &str) -> Result<Rewritten, String> {
         let before_revision = path.rsplit_once('@').map(|(before, _)| PathBuf::from(before));
         let found = [Some(whole), before_revision].into_iter().flatten().find(|path| path.is_dir());
         let found = found.and_then(|path| path.canonicalize().ok());
-        rewritten.path = Some(found.ok_or_else(|| format!("there is no repository `{}`", excerpt(path)))?);
+        rewritten.path = Some(found.ok_or_else(|| PlaceError::Missing(format!("no repository `{}`", excerpt(path))))?);
     }
     Ok(rewritten)
 }
 
-fn local(location: &str, folders: &[&Path]) -> Result<Rewritten, String> {
+fn local(location: &str, folders: &[&Path]) -> Result<Rewritten, PlaceError> {
     let mut looked_for = None;
     for folder in folders {
         let Location::Path(path) = Location::parse(location, folder) else { continue };
         if let Ok(path) = path.canonicalize() {
-            let url = Url::from_file_path(&path).map_err(|()| format!("`{}` is no path", excerpt(location)))?;
+            let is_project = ["pyproject.toml", "setup.py"].iter().any(|name| path.join(name).is_file());
+            if path.is_dir() && !is_project && !location.contains("subdirectory=") {
+                let text = excerpt(without_fragment(location));
+                return Err(PlaceError::Wrong(format!("`{text}` has neither `pyproject.toml` nor `setup.py`")));
+            }
+            let no_path = |()| PlaceError::Wrong(format!("`{}` is no path", excerpt(location)));
+            let url = Url::from_file_path(&path).map_err(no_path)?;
             return Ok(Rewritten { url: url.to_string(), path: Some(path), bare: None });
         }
         looked_for.get_or_insert(path);
     }
     let looked_for = looked_for.map_or_else(String::new, |path| format!(" (looked for at {})", path.display()));
-    Err(format!("there is no file `{}`{looked_for}", excerpt(without_fragment(location))))
+    Err(PlaceError::Missing(format!("no file `{}`{looked_for}", excerpt(without_fragment(location)))))
 }
 
 /// The resolver would replace `${NAME}` from its own environment.

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
-pub use answer::{ResolvedPin, ResolvedTarget};
+pub use answer::{ResolvedPin, ResolvedTarget, reasons_of_lock};
 pub use builds::{LockedBuilds, lock_builds};
 pub use error::{FailureKind, InputError, ProjectError};
 pub use inputs::{Place, ProjectInputs, Surroundings};
@@ -122,6 +122,8 @@ pub enum Places {
     /// The session's indexes and pages. If it is offline, those of this machine and what the store keeps.
     #[default]
     Session,
+    /// The session's pages and directories of files, and no index.
+    WithoutIndexes,
     /// The wheels and sdists that the store keeps, and nothing else: no index, no page, no network.
     StoreOnly,
 }

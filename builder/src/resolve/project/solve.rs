@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::index::FindLinks;
 use crate::realize::engine::{Engine, Purpose, store_error};
 use crate::resolve::access::Access;
+use crate::resolve::build_requirements::CONSTRAINTS;
 use crate::resolve::uv::{self, Cache, Code, EXCHANGE, Ended, Run, read_answer};
 use crate::sandbox::{Bind, Network};
 use crate::session::Session;
@@ -66,9 +67,11 @@ async fn ask(session: &Arc<Session>, request: &ProjectRequest, name: &str) -> Re
     check_home(session, request)?;
     let links = session.store.scratch("links").map_err(store_error(&pin))?;
     let mut visible: Vec<PathBuf> = request.inputs.visible.iter().cloned().collect();
-    if request.places == Places::StoreOnly {
+    if request.places != Places::Session {
         access.index.index_url = None;
         access.index.extra_index_urls.clear();
+    }
+    if request.places == Places::StoreOnly {
         access.index.find_links.clear();
     }
     if is_offline {
@@ -186,7 +189,13 @@ impl Job<'_> {
             ("GIT_TERMINAL_PROMPT".into(), "0".into()),
             ("RUST_LOG".into(), uv::CHOICES_LOG.into()),
         ];
-        let (words, labels) = exchange::write(self.request, (&exchange, &inside), self.name)?;
+        let (mut words, labels) = exchange::write(self.request, (&exchange, &inside), self.name)?;
+        let constraints = &session.options.build_constraints;
+        if !constraints.is_empty() {
+            let path = exchange.join(CONSTRAINTS);
+            std::fs::write(&path, constraints.join("\n")).map_err(at(&path))?;
+            words.extend(["--build-constraints".into(), inside.join(CONSTRAINTS).into()]);
+        }
         let ended = run.run(self.words(words, attempt)).await?;
         drop(kept);
         if !ended.is_good() {

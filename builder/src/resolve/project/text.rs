@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use pip_accel_schema::config_settings::as_options;
+
 use super::answer::{ResolvedPin, ResolvedTarget};
 use super::location::relative;
 use super::{ProjectInputs, Resolution};
@@ -43,6 +45,13 @@ fn push(text: &mut String, pin: &ResolvedPin, base: &Path) {
         ResolvedTarget::Release(version) => text.push_str(&format!("{name}{extras}=={version}")),
         ResolvedTarget::Url(url) | ResolvedTarget::Revision(url) if name.is_empty() => text.push_str(url),
         ResolvedTarget::Url(url) | ResolvedTarget::Revision(url) => text.push_str(&format!("{name}{extras} @ {url}")),
+        ResolvedTarget::EditableRevision(url) => {
+            let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
+            let others = fragment.split('&').filter(|part| !part.is_empty() && !part.starts_with("egg="));
+            let egg = format!("egg={name}{extras}");
+            let fragment: Vec<&str> = std::iter::once(egg.as_str()).chain(others).collect();
+            text.push_str(&format!("-e {url}#{}", fragment.join("&")));
+        }
         ResolvedTarget::File(path) => text.push_str(&format!("{}{extras}", dotted(path, base))),
         ResolvedTarget::Folder { path, is_editable } => {
             let prefix = if *is_editable { "-e " } else { "" };
@@ -54,6 +63,9 @@ fn push(text: &mut String, pin: &ResolvedPin, base: &Path) {
     }
     for hash in &pin.hashes {
         text.push_str(&format!(" \\\n    --hash=sha256:{hash}"));
+    }
+    for option in as_options(&pin.config_settings) {
+        text.push_str(&format!(" \\\n    {option}"));
     }
     text.push('\n');
     match pin.via.as_slice() {
@@ -87,6 +99,7 @@ mod tests {
             target,
             extras: Vec::new(),
             marker: None,
+            config_settings: Default::default(),
             hashes: vec!["ab".repeat(32).parse().expect("a digest")],
             via: vec!["-r requirements.in".to_owned(), "b".to_owned()],
         };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pip_accel_builder::resolve::project::{Day, Place};
+use pip_accel_schema::config_settings::{self, ConfigSettings};
 use pip_accel_schema::requirement::excerpt;
 
 use super::super::Context;
@@ -48,6 +49,12 @@ pub(super) struct Asked {
     pub(super) uploaded_before: Option<Day>,
     /// `--require-hashes` (true), `--no-require-hashes` (false).
     pub(super) hashes: Option<bool>,
+    /// `-r pylock.toml`: what is installed, instead of all requirements.
+    pub(super) lock: Option<PathBuf>,
+    /// `--build-constraint FILE`.
+    pub(super) build_constraints: Vec<PathBuf>,
+    /// `--src DIR`.
+    pub(super) src: Option<PathBuf>,
 }
 
 impl Asked {
@@ -72,8 +79,12 @@ impl Asked {
             "no-require-hashes" => Some(false),
             _ => None,
         });
+        let lock = lock(context, words)?;
         Ok(Self {
-            places: places(context, words)?,
+            places: if lock.is_some() { Vec::new() } else { places(context, words)? },
+            lock,
+            build_constraints: files(context, words, "build-constraint")?,
+            src: path("src"),
             destination: destination(words, &path)?,
             root: path("root"),
             upgrade: words.has("upgrade"),
@@ -113,27 +124,34 @@ fn destination(words: &Words, path: &impl Fn(&str) -> Option<PathBuf>) -> Result
 /// Everything that is asked for, the command line first, as pip has it.
 fn places(context: &Context<'_>, words: &Words) -> Result<Vec<Place>, Failure> {
     let host = &context.host;
-    let mut places: Vec<Place> = words
-        .all("constraint")
-        .map(|file| Ok(Place::Constraints(file_of(context, file)?)))
-        .collect::<Result<_, Failure>>()?;
+    let mut places: Vec<Place> = files(context, words, "constraint")?.into_iter().map(Place::Constraints).collect();
+    let mut told = ConfigSettings::new();
+    for text in words.all("config-settings") {
+        config_settings::add(&mut told, text)
+            .map_err(|error| Failure::usage(&error).hint("see what there is: pip-accel install --help"))?;
+    }
     let mut lines: Vec<String> = Vec::new();
     for requirement in &words.requirements {
+        refuse_file(context, requirement)?;
         lines.push(one_line(requirement)?);
     }
     for editable in words.all("editable") {
         lines.push(format!("-e {}", one_line(editable)?));
     }
+    let mut add = |mut lines: Vec<String>, script: Option<&str>| {
+        if !lines.is_empty() {
+            lines.push(String::new());
+            // As in pip: what files say has its own settings.
+            let config_settings = if script.is_none() { told.clone() } else { ConfigSettings::new() };
+            places.push(Place::Lines { text: lines.join("\n"), script: script.map(str::to_owned), config_settings });
+        }
+    };
+    add(lines, None);
     for script in words.all("requirements-from-script") {
-        lines.extend(super::script::requirements(&host.absolute(Path::new(script)))?);
+        let said = super::script::requirements(&host.absolute(Path::new(script)))?;
+        add(said.iter().map(|word| one_line(word)).collect::<Result<_, _>>()?, Some(script));
     }
-    if !lines.is_empty() {
-        lines.push(String::new());
-        places.push(Place::Lines { label: "command line".to_owned(), text: lines.join("\n") });
-    }
-    for file in words.all("requirement") {
-        places.push(Place::Requirements(file_of(context, file)?));
-    }
+    places.extend(files(context, words, "requirement")?.into_iter().map(Place::Requirements));
     for group in words.all("group") {
         let (path, name) = group.rsplit_once(':').unwrap_or(("pyproject.toml", group));
         places.push(Place::Group { path: host.absolute(Path::new(path)), name: name.to_owned() });
@@ -143,6 +161,29 @@ fn places(context: &Context<'_>, words: &Words) -> Result<Vec<Place>, Failure> {
             .hint("name it: pip-accel install NAME, or -r requirements.txt; all options: pip-accel install --help"));
     }
     Ok(places)
+}
+
+/// `-r pylock.toml`, which says all there is to install.
+fn lock(context: &Context<'_>, words: &Words) -> Result<Option<PathBuf>, Failure> {
+    let is_lock = |file: &&str| {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        !file.contains("://") && name.starts_with("pylock.") && name.ends_with(".toml")
+    };
+    let Some(lock) = words.all("requirement").find(is_lock) else { return Ok(None) };
+    let others = ["requirement", "editable", "group", "requirements-from-script"];
+    let count: usize = others.iter().map(|name| words.all(name).count()).sum();
+    if count + words.requirements.len() > 1 {
+        let text =
+            format!("`{}` is a lock and says all there is to install, and something else is named too", excerpt(lock));
+        return Err(Failure::new(Exit::Usage, text)
+            .hint(&format!("install them in turn: pip-accel install -r {}", excerpt(lock))));
+    }
+    Ok(Some(context.host.absolute(Path::new(lock))))
+}
+
+/// The files that an option names.
+fn files(context: &Context<'_>, words: &Words, option: &str) -> Result<Vec<PathBuf>, Failure> {
+    words.all(option).map(|file| file_of(context, file)).collect()
 }
 
 fn file_of(context: &Context<'_>, file: &str) -> Result<PathBuf, Failure> {
@@ -163,6 +204,16 @@ fn file_of(context: &Context<'_>, file: &str) -> Result<PathBuf, Failure> {
         return Err(Failure::new(Exit::Usage, text).hint(&format!("pip-accel realize {}", path.display())));
     }
     Ok(path)
+}
+
+/// No project is called `requirements.txt`: `-r` was forgotten.
+fn refuse_file(context: &Context<'_>, word: &str) -> Result<(), Failure> {
+    let is_list = Path::new(word).extension().is_some_and(|ending| ending == "txt" || ending == "in");
+    if !is_list || !context.host.absolute(Path::new(word)).is_file() {
+        return Ok(());
+    }
+    let text = format!("`{}` is a file of requirements, and no requirement itself", excerpt(word));
+    Err(Failure::new(Exit::Usage, text).hint(&format!("pip-accel install -r {}", excerpt(word))))
 }
 
 /// A word of the command line as a line of a requirements file: it stays one line, and begins no option or comment.

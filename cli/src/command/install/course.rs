@@ -1,10 +1,11 @@
 //! One installation from the look at what is there to the last line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use pip_accel_builder::install::change::{Again, Change};
-use pip_accel_builder::install::choose::{ChoiceRequest, choose, upgrade_of};
+use pip_accel_builder::install::choose::{Choice, ChoiceRequest, choose, upgrade_of};
 use pip_accel_builder::install::installed::InstalledSet;
 use pip_accel_builder::install::report::report;
 use pip_accel_builder::install::satisfied::{Check, Lack};
@@ -12,39 +13,71 @@ use pip_accel_builder::python::interpreter::PythonInstallation;
 use pip_accel_builder::python::requirement::Requirement;
 use pip_accel_builder::resolve::project::{ProjectInputs, ProjectRequest, Upgrade};
 use pip_accel_schema::name::PackageName;
+use pip_accel_store::Store;
 
 use super::super::Context;
 use super::super::rounds::{Policy, in_rounds};
-use super::super::session::{Opened, apply_flags, interpreter};
+use super::super::session::{Opened, apply_flags, interpreter, load_lock};
 use super::super::target::Target;
 use super::asked::Asked;
 use super::place::Place;
 use super::shown::{Done, show, show_satisfied};
+use crate::args::SourceArgs;
 use crate::args::install::parse::Words;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::settings::Settings;
 
 /// What is known before anything is looked at.
-#[derive(Clone, Copy)]
 pub(super) struct Course<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) words: &'a Words,
     pub(super) asked: &'a Asked,
     pub(super) target: &'a Target,
+    /// Lines of `--build-constraint`.
+    pub(super) build_constraints: Vec<String>,
     pub(super) started: Instant,
 }
 
+/// What is known of the target before anything is chosen.
+struct Ready {
+    args: SourceArgs,
+    policy: Policy,
+    settings: Settings,
+    store: Arc<Store>,
+    python: PythonInstallation,
+    place: Place,
+    installed: InstalledSet,
+}
+
 impl Course<'_> {
-    pub(super) fn run(&self, mut settings: Settings, inputs: ProjectInputs) -> Result<Exit, Failure> {
+    fn ready(&self, mut settings: Settings) -> Result<Ready, Failure> {
         let Self { context, words, asked, .. } = *self;
-        let args = super::words::source_args(words)?;
+        let mut args = super::words::source_args(words)?;
+        args.build_constraints.clone_from(&self.build_constraints);
         apply_flags(&mut settings, &args);
         let policy = Policy::of(&mut settings, super::system_packages(words)?);
         let store = context.open_as_allowed(&settings)?;
         let python = interpreter(context, &store, &settings)?;
         let place = Place::find(context, (asked, self.target), (&python, &settings))?;
         let installed = place.installed()?;
+        Ok(Ready { args, policy, settings, store, python, place, installed })
+    }
+
+    /// Installs what a `pylock.toml` says, and nothing else.
+    pub(super) fn run_lock(&self, settings: Settings, lock: &Path) -> Result<Exit, Failure> {
+        let ready = self.ready(settings)?;
+        let lock = load_lock(self.context, lock, &pip_accel_builder::lock::Choice::default())?;
+        let Ready { args, policy, settings, store, python, place, installed } = ready;
+        let opened = Opened::with(self.context, (store, python), settings, &args, &lock.options)?;
+        let requested = lock.requirements.iter().filter_map(|locked| locked.name.clone()).collect();
+        self.carry_out((&opened, policy), &Choice { lock, requested }, (&place, &installed))
+    }
+
+    /// Installs what requirements ask for.
+    pub(super) fn run(&self, settings: Settings, inputs: ProjectInputs) -> Result<Exit, Failure> {
+        let Self { context, asked, .. } = *self;
+        let Ready { args, policy, settings, store, python, place, installed } = self.ready(settings)?;
         let said = said(&inputs);
         if self.may_be_satisfied(&inputs) {
             let check = check(&python, &installed, (&said.constraints, !asked.no_deps));
@@ -62,7 +95,7 @@ impl Course<'_> {
             && inputs.options.index_url.is_none()
             && inputs.options.find_links.is_empty();
         let options = inputs.options.clone();
-        let opened = Opened::with(context, (store, python.clone()), settings, &args, &options)?;
+        let opened = Opened::with(context, (store, python), settings, &args, &options)?;
         let nothing = InstalledSet::default();
         let kept = if asked.ignore_installed { &nothing } else { &installed };
         let upgrade = if asked.upgrade { upgrade_of(said.names.clone(), asked.is_eager) } else { Upgrade::Nothing };
@@ -78,27 +111,48 @@ impl Course<'_> {
             installed: kept,
             is_upgrade: asked.upgrade,
             store_first: is_default_place,
+            src: self.src(),
         };
         let choice = choose(&opened.session, request).map_err(|error| {
             opened.progress.finish();
             Failure::from(error).of_install()
         })?;
+        self.carry_out((&opened, policy), &choice, (&place, &installed))
+    }
+
+    /// The folder for clones, as pip has it: of the virtualenv, if there is one yet, else here.
+    fn src(&self) -> PathBuf {
+        let venv = self.target.virtualenv.as_deref().filter(|venv| venv.join("pyvenv.cfg").is_file());
+        let base = || venv.unwrap_or(&self.context.host.cwd).join("src");
+        self.asked.src.clone().unwrap_or_else(base)
+    }
+
+    /// Puts the packages of a choice in place, and says what came of it.
+    fn carry_out(
+        &self,
+        (opened, policy): (&Opened, Policy),
+        choice: &Choice,
+        (place, installed): (&Place, &InstalledSet),
+    ) -> Result<Exit, Failure> {
+        let Self { context, words, asked, .. } = *self;
+        let nothing = InstalledSet::default();
+        let kept = if asked.ignore_installed { &nothing } else { installed };
         let again = if asked.force || asked.ignore_installed { Again::All } else { Again::IfLocal };
-        let change = Change::plan(&opened.session, &choice, (kept, again))?;
+        let change = Change::plan(&opened.session, choice, (kept, again), &place.linked(kept)?)?;
         if let Some(file) = &asked.report {
             let version = concat!("pip-accel ", env!("CARGO_PKG_VERSION"));
             let make = || report(&opened.session, &change.packages, version);
-            let text = in_rounds(context, (&opened, policy), make)?;
+            let text = in_rounds(context, (opened, policy), make)?;
             write_report(context, file, &text)?;
         }
         let mut counts = None;
         if !asked.dry_run && !change.is_empty() {
-            let what = (change.packages.as_slice(), &installed);
-            counts = Some(place.put((context, asked), (&opened, policy), what, words)?);
+            let what = (change.packages.as_slice(), installed);
+            counts = Some(place.put((context, asked), (opened, policy), what, words)?);
         }
         opened.progress.finish();
-        show(self, &place, &Done { change: &change, counts });
-        self.warn_of_conflicts(&python, (&place, &change))?;
+        show(self, place, &Done { change: &change, counts });
+        self.warn_of_conflicts(&opened.session.python, (place, &change))?;
         Ok(Exit::Done)
     }
 

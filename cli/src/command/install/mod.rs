@@ -12,7 +12,7 @@ pub(crate) use words::read;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use pip_accel_builder::resolve::project::{ProjectInputs, Surroundings};
+use pip_accel_builder::resolve::project::{Place, ProjectInputs, Surroundings};
 
 use self::asked::{Asked, Destination};
 use self::course::Course;
@@ -45,6 +45,16 @@ pub(crate) fn run(context: &Context<'_>, words: &Words) -> Result<Exit, Failure>
     let environment = |name: &str| context.host.variable(name);
     let cwd = &context.host.cwd;
     let surroundings = Surroundings { folder: cwd, base: cwd, environment: &environment };
+    let read = |files: &[PathBuf]| {
+        let places: Vec<Place> = files.iter().cloned().map(Place::Constraints).collect();
+        ProjectInputs::read(&places, surroundings).map_err(|error| Failure::from(error).of_install())
+    };
+    let constraints = read(&asked.build_constraints)?.constraint_lines().map(str::to_owned).collect();
+    let course =
+        Course { context, words: &words, asked: &asked, target: &target, build_constraints: constraints, started };
+    if let Some(lock) = &asked.lock {
+        return course.run_lock(settings, lock);
+    }
     let inputs = ProjectInputs::read(&asked.places, surroundings).map_err(|error| Failure::from(error).of_install())?;
     for name in &inputs.unset_variables {
         context.ui.warn(&format!("`${{{name}}}` in the requirements is not set"));
@@ -54,7 +64,6 @@ pub(crate) fn run(context: &Context<'_>, words: &Words) -> Result<Exit, Failure>
         return Ok(Exit::Done);
     }
     refuse_unhashed(&asked, &inputs)?;
-    let course = Course { context, words: &words, asked: &asked, target: &target, started };
     course.run(settings, inputs)
 }
 
@@ -109,6 +118,7 @@ fn apply(settings: &mut Settings, words: &Words, target: &Target) -> Result<(), 
     settings.set("python", Some(Value::Text(python)));
     settings.set("proxy", text("proxy"));
     settings.set("ca-file", text("cert"));
+    settings.set("client-cert", text("client-cert"));
     settings.set("retries", number(words, "retries")?);
     settings.set("timeout", number(words, "timeout")?);
     let hosts: Vec<String> = words.all("trusted-host").map(str::to_owned).collect();

@@ -1,5 +1,6 @@
 //! Where packages go: a virtualenv, the folders of an interpreter, or one folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pip_accel_builder::install::change::ChangedPackage;
@@ -12,6 +13,8 @@ use pip_accel_builder::install::virtualenv::{self, VirtualenvRequest};
 use pip_accel_builder::python::interpreter::PythonInstallation;
 use pip_accel_builder::realize::RealizeReport;
 use pip_accel_schema::environment::LinkMode;
+use pip_accel_schema::name::PackageName;
+use pip_accel_schema::store_path::ObjectId;
 
 use super::super::Context;
 use super::super::realize::{configured_link_mode, generations_kept, warn_of_foreign};
@@ -99,6 +102,14 @@ impl Place {
         };
         let path = folders.first().cloned().unwrap_or_default();
         InstalledSet::read(&folders).map_err(|source| InstallError::Io { action: "read", path, source }.into())
+    }
+
+    /// The objects that what is installed there is linked from, where that is known.
+    pub(super) fn linked(&self, installed: &InstalledSet) -> Result<BTreeMap<PackageName, ObjectId>, Failure> {
+        match self {
+            Self::Virtualenv { root, .. } => Ok(virtualenv::linked_objects(root, installed)?),
+            Self::Scheme { .. } | Self::Folder { .. } => Ok(BTreeMap::new()),
+        }
     }
 
     /// The directory to be named in a report.

@@ -50,13 +50,14 @@ pub(super) fn one_of(option: &str, value: &str, expected: &str) -> Failure {
 }
 
 /// Options that are read from pip's configuration elsewhere, with the index settings.
-const READ_WITH_THE_INDEX: [&str; 11] = [
+const READ_WITH_THE_INDEX: [&str; 12] = [
     "index-url",
     "extra-index-url",
     "no-index",
     "find-links",
     "trusted-host",
     "cert",
+    "client-cert",
     "proxy",
     "timeout",
     "retries",
@@ -113,7 +114,15 @@ pub(super) fn with_configuration(
 }
 
 /// Options that may be said several times.
-const LISTS: [&str; 5] = ["requirement", "constraint", "editable", "group", "requirements-from-script"];
+const LISTS: [&str; 7] = [
+    "requirement",
+    "constraint",
+    "build-constraint",
+    "editable",
+    "group",
+    "requirements-from-script",
+    "config-settings",
+];
 
 /// How often a flag is said by the text of a setting; `None` for nonsense.
 fn truth(text: &str) -> Option<usize> {
@@ -140,5 +149,6 @@ pub(super) fn source_args(words: &Words) -> Result<SourceArgs, Failure> {
         jobs: jobs.transpose()?,
         no_sandbox: words.has("no-sandbox"),
         system_inputs: None,
+        build_constraints: Vec::new(),
     })
 }
