@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use pip_accel_schema::digest::ContentDigest;
 use pip_accel_store::{Object, StoreError};
 
-use crate::system_packages::index::AptError;
+use crate::system_packages::AptError;
 use deb::DebError;
 
 pub(crate) use obtain::of_build;
