@@ -36,6 +36,7 @@ use deb::DebError;
 
 pub(crate) use obtain::of_build;
 pub(crate) use relocate::{RelocateError, relocated};
+pub(crate) use request::KeptRequest;
 pub use request::LayerRequests;
 pub(crate) use sysroot::Sysroot;
 pub(crate) use trusted::shadowing;
