@@ -19,6 +19,7 @@ mod external;
 pub mod index;
 pub mod install;
 mod installed;
+mod literals;
 pub mod log;
 mod minimal;
 mod negatives;
