@@ -11,6 +11,7 @@ use pip_accel_tests::{
     AptRepository, BuiltFile, DebBuilder, DebCompression, SdistBuilder, TestEnv, TreeDigest, host, skip,
 };
 
+use crate::store_repair::corrupt;
 use crate::support::{as_root_and_user, env, exit, lock_of};
 
 const UNPACK: [&str; 2] = ["--system-packages", "unpack"];
@@ -185,6 +186,37 @@ fn layers_are_objects_like_all_others() {
     machine.env.run(["show", "package"]).success().prints("refers to: libone1==1.0");
     assert_eq!(machine.answer(), "42");
     machine.env.verify_clean();
+}
+
+/// C1: a damaged layer, which nothing else in the store could be made of, is fetched and unpacked again from the same bytes; other bytes
+/// of the same version, or none, leave it as it is.
+#[test]
+fn a_damaged_layer_is_unpacked_again() {
+    as_root_and_user(|env| {
+        let Some(mut machine) = Machine::new(env).map(Machine::with_packages) else { return };
+        machine.lock(&[&machine.sdist("package", &["one"])]);
+        machine.env.realize(&UNPACK).success();
+        let library = layer_of(&machine, "libone1").join(format!("usr/lib/{}/libpipacceltestone.so.1", triplet()));
+        let whole = fs::read(&library).expect("a library");
+        corrupt(&library);
+        machine.env.run(["verify"]).fails_with(exit::STORE_DAMAGED).prints("wrong-content");
+        machine
+            .env
+            .run(["verify", "--repair", "--offline"])
+            .fails_with(exit::STORE_DAMAGED)
+            .prints("the network is off");
+        machine.env.run(["verify", "--repair"]).success().prints("made anew").says("1 of 1 damage repaired");
+        assert_eq!(fs::read(&library).expect("a library"), whole);
+        assert_eq!(machine.answer(), "42");
+        machine.env.verify_clean();
+
+        corrupt(&library);
+        machine.repository.add(&DebBuilder::new("libone1", "1.0").file("./usr/lib/other", "other bytes"));
+        machine.env.travel(2 * 86_400);
+        machine.env.run(["verify", "--repair"]).fails_with(exit::STORE_DAMAGED).prints("libone1");
+        assert_ne!(fs::read(&library).expect("it is left"), whole);
+        machine.env.leave_damaged();
+    });
 }
 
 /// What finds its libraries only in this store is not sent elsewhere.

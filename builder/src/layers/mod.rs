@@ -34,7 +34,8 @@ use pip_accel_store::{Object, StoreError};
 use crate::system_packages::AptError;
 use deb::DebError;
 
-pub(crate) use obtain::of_build;
+pub(crate) use apt::ChosenPackage;
+pub(crate) use obtain::{again, of_build};
 pub(crate) use relocate::{RelocateError, relocated};
 pub(crate) use request::KeptRequest;
 pub use request::LayerRequests;
