@@ -1,4 +1,5 @@
-//! Making damaged objects of the store anew: sources by a download, trees of wheels by unpacking, builds by building.
+//! Making damaged objects of the store anew: sources by a download, trees of wheels by unpacking, builds by building, layers by
+//! apt.
 //!
 //! The store decides what needs that ([`Remake`]); to the sessions of the run, a damaged object counts as absent, so the
 //! machinery of `realize` makes it as if it never had been there: from sources that are in the store where they are whole,
@@ -16,6 +17,7 @@ use pip_accel_store::{Object, Remake, RemakeError, StoreError};
 
 use crate::build::sandbox_policy;
 use crate::index::DownloadError;
+use crate::layers::{self, ChosenPackage};
 use crate::lock::{AllowedFormats, LockedBuild, LockedRequirement, LockedTarget, Span};
 use crate::python::interpreter::PythonInstallation;
 use crate::realize::engine::{Engine, Purpose};
@@ -106,9 +108,19 @@ impl Remake for Remaker<'_> {
                 let make = async |pin: &Pin| engine.wheel(pin, &selection, None).await.map(drop);
                 finished(run(&session, first_that_has_it(&pins, make)))
             }
-            Provenance::Layer { package, version, .. } => Err(RemakeError::NotNow(format!(
-                "{package} {version} is unpacked again when something is built with it"
-            ))),
+            Provenance::Layer { package, version, architecture, sha256 } => {
+                let session = self.session(|_| true, "any")?;
+                let pin = pin(object, *sha256, AllowedFormats { wheels: false, sdists: false });
+                let chosen = ChosenPackage {
+                    package: package.clone(),
+                    version: version.clone(),
+                    architecture: architecture.clone(),
+                    sha256: *sha256,
+                    size: 0,
+                };
+                let engine = Engine::new(&session, Vec::new(), Purpose::Fetch);
+                finished(run(&session, layers::again(&engine, &pin, chosen)))
+            }
             Provenance::Build { recipe, bytecode_tag, .. } => self.rebuild(object, recipe, bytecode_tag),
         }
     }

@@ -91,6 +91,8 @@ pub struct SessionOptions {
     pub explain: ExplainOptions,
     /// Whether packages of the system that builds lack are unpacked into the store, and remembered ones used.
     pub unpack: bool,
+    /// Whether builds are traced.
+    pub trace: bool,
 }
 
 /// One run.

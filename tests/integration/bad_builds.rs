@@ -146,3 +146,18 @@ fn c_code_that_does_not_compile_shows_what_the_compiler_says() {
         .says("pip-accel log package==1.0");
     env.run(["log", "package"]).success().prints("no/such/header.h");
 }
+
+/// Build requirements find their own files by their metadata, as the wheels of CMake and Ninja do, though folders are links.
+#[test]
+fn build_requirements_know_their_files() {
+    let env = env();
+    env.add(&WheelBuilder::simple("helper", "1.0").file("helper/data/bin/tool", "a tool").build());
+    let build = "from importlib.metadata import distribution\n\
+                 files = {str(file): file.locate() for file in distribution('helper').files}\n\
+                 assert open(files['helper/data/bin/tool']).read() == 'a tool', files\n\
+                 assert len(files) == len(distribution('helper').files), files\n\
+                 assert all(file.locate().is_file() for file in distribution('helper').files), files\n";
+    let sdist = SdistBuilder::simple("package", "1.0").build_requires("helper").during_build(build).build();
+    env.write("requirements.lock", lock_of(&env, &[&sdist]).text());
+    env.realize(&[]).success().says("1 built");
+}

@@ -70,6 +70,19 @@ fn the_same_system_gives_the_same_object() {
     assert_eq!(names(), names());
 }
 
+/// Who does not want to be watched is not: nothing is known of the build then, and nothing is said of a machine that can't.
+#[test]
+fn a_build_is_not_traced_when_nobody_wants_it() {
+    let mut env = env();
+    env.set("PIP_ACCEL_TRACE", "no");
+    env.lock(&[&project("unseen", "").build()]);
+    env.realize(&[]).success().says("1 built").never_mentions("traced");
+    assert_eq!(provenance(&env, "unseen")["read"], Value::Null);
+    env.lock(&[&project("misser", "#include <libnone/none-such.h>").build()]);
+    env.realize(&[]).fails_with(exit::BUILD_FAILED);
+    env.run(["log", "misser"]).success().prints("none-such.h").never_mentions("pip-accel: missed:");
+}
+
 #[test]
 fn what_is_looked_for_in_vain_is_evidence() {
     as_root_and_user(|env| {

@@ -11,6 +11,7 @@ use pip_accel_tests::{
     AptRepository, BuiltFile, DebBuilder, DebCompression, SdistBuilder, TestEnv, TreeDigest, host, skip,
 };
 
+use crate::store_repair::corrupt;
 use crate::support::{as_root_and_user, env, exit, lock_of};
 
 const UNPACK: [&str; 2] = ["--system-packages", "unpack"];
@@ -187,6 +188,37 @@ fn layers_are_objects_like_all_others() {
     machine.env.verify_clean();
 }
 
+/// C1: a damaged layer, which nothing else in the store could be made of, is fetched and unpacked again from the same bytes; other bytes
+/// of the same version, or none, leave it as it is.
+#[test]
+fn a_damaged_layer_is_unpacked_again() {
+    as_root_and_user(|env| {
+        let Some(mut machine) = Machine::new(env).map(Machine::with_packages) else { return };
+        machine.lock(&[&machine.sdist("package", &["one"])]);
+        machine.env.realize(&UNPACK).success();
+        let library = layer_of(&machine, "libone1").join(format!("usr/lib/{}/libpipacceltestone.so.1", triplet()));
+        let whole = fs::read(&library).expect("a library");
+        corrupt(&library);
+        machine.env.run(["verify"]).fails_with(exit::STORE_DAMAGED).prints("wrong-content");
+        machine
+            .env
+            .run(["verify", "--repair", "--offline"])
+            .fails_with(exit::STORE_DAMAGED)
+            .prints("the network is off");
+        machine.env.run(["verify", "--repair"]).success().prints("made anew").says("1 of 1 damage repaired");
+        assert_eq!(fs::read(&library).expect("a library"), whole);
+        assert_eq!(machine.answer(), "42");
+        machine.env.verify_clean();
+
+        corrupt(&library);
+        machine.repository.add(&DebBuilder::new("libone1", "1.0").file("./usr/lib/other", "other bytes"));
+        machine.env.travel(2 * 86_400);
+        machine.env.run(["verify", "--repair"]).fails_with(exit::STORE_DAMAGED).prints("libone1");
+        assert_ne!(fs::read(&library).expect("it is left"), whole);
+        machine.env.leave_damaged();
+    });
+}
+
 /// What finds its libraries only in this store is not sent elsewhere.
 #[test]
 fn what_loads_layers_is_not_bundled() {
@@ -269,6 +301,56 @@ fn rounds_go_on_until_nothing_is_missing() {
     machine.env.travel(4 * 86_400);
     machine.env.realize(&UNPACK).success().says("libtwo-dev");
     assert_eq!(machine.answer(), "42");
+}
+
+/// A project that looks for a header, goes on without it, and says which way it went; `with` is run where the header is there.
+fn optional(with: &str) -> BuiltFile {
+    let build = format!(
+        "import pathlib\n\
+         try:\n    FOUND = bool(open('/usr/include/maxminddb.h'))\nexcept OSError:\n    FOUND = False\n\
+         if FOUND:\n    {with}\n\
+         pathlib.Path('src/maxminddb/found.py').write_text(f'FOUND = {{FOUND}}\\n')\n"
+    );
+    SdistBuilder::simple("maxminddb", "1.0").during_build(&build).build()
+}
+
+/// What a build could use is unpacked as well, since nobody has to be asked; where it can't be had, or the build fails with it, the
+/// build without it stays, and is not tried again.
+#[test]
+fn what_a_build_can_use_is_unpacked_too() {
+    if Path::new("/usr/include/maxminddb.h").exists() {
+        return skip("libmaxminddb-dev is installed here");
+    }
+    let found = |machine: &Machine| machine.env.evaluate("import maxminddb.found", "maxminddb.found.FOUND");
+    let with_header = || DebBuilder::new("libmaxminddb-dev", "1.0").file("./usr/include/maxminddb.h", "");
+
+    let Some(mut machine) = Machine::new(env()) else { return };
+    machine.repository.add(&with_header());
+    machine.lock(&[&optional("pass")]);
+    machine.env.realize(&[]).success().says("built without libmaxminddb").never_mentions("once more");
+    assert_eq!(found(&machine), "False", "only `unpack` does it");
+    let Some(mut machine) = Machine::new(env()) else { return };
+    machine.repository.add(&with_header());
+    machine.lock(&[&optional("pass")]);
+    let output = machine.env.realize(&UNPACK).success();
+    output.says("once more with libmaxminddb-dev, which it can use").says("unpacked libmaxminddb-dev").says("1 built");
+    assert_eq!(found(&machine), "True");
+    fs::remove_dir_all(machine.env.venv()).expect("the test's own");
+    machine.env.realize(&["--offline"]).success().says("1 from the store, 0 fetched, 0 built");
+    assert_eq!(found(&machine), "True");
+
+    for (package, with, words) in
+        [(Some(with_header()), "raise SystemExit(1)", "exit"), (None, "pass", "Unable to locate")]
+    {
+        let Some(mut machine) = Machine::new(env()) else { return };
+        machine.repository.add(&package.unwrap_or_else(|| DebBuilder::new("libother-dev", "1.0")));
+        machine.lock(&[&optional(with)]);
+        let output = machine.env.realize(&UNPACK).success();
+        output.says("it stays without libmaxminddb-dev").says(words).says("1 built");
+        assert_eq!(found(&machine), "False");
+        fs::remove_dir_all(machine.env.venv()).expect("the test's own");
+        machine.env.realize(&UNPACK).success().says("0 built").never_mentions("libmaxminddb");
+    }
 }
 
 /// Without a network, and what is not here: said, with the packages.

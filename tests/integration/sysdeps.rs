@@ -18,7 +18,8 @@ fn a_line_for_a_dockerfile() {
     as_root_and_user(|env| {
         let Some(machine) = Machine::new(env) else { return };
         let external = "[external]\nhost-requires = [\"dep:generic/libffi\", \"dep:generic/none-such\"]\n\
-                        build-requires = [\"dep:virtual/compiler/c\"]\n";
+                        build-requires = [\"dep:virtual/compiler/c\"]\n\
+                        [external.optional-host-requires]\nimages = [\"dep:generic/libwebp\"]\n";
         let says = SdistBuilder::simple("says", "1.0").pyproject(external).build();
         let lacks = machine.sdist("lacks", &["one"]);
         let wheel = WheelBuilder::simple("wheel", "1.0").build();
@@ -27,6 +28,7 @@ fn a_line_for_a_dockerfile() {
         assert_eq!(output.stdout.trim(), "apt-get install --yes --no-install-recommends build-essential libffi-dev");
         output
             .says("says==1.0: libffi-dev: the project says so: dep:generic/libffi")
+            .says("says==1.0: can use libwebp-dev: the project says so, for `images`: dep:generic/libwebp")
             .says("`dep:generic/none-such`, which no package is known for")
             .says("lacks==1.0: nothing is known of what its build needs; --try builds it")
             .never_mentions("wheel==");
@@ -34,6 +36,7 @@ fn a_line_for_a_dockerfile() {
         assert_eq!(value["version"], 1);
         assert_eq!(value["packages"], serde_json::json!(["build-essential", "libffi-dev", "libone-dev"]));
         assert!(value["missing"].as_array().unwrap().contains(&"libone-dev".into()));
+        assert_eq!(value["builds"][0]["optional"][0]["package"], "libwebp-dev");
         assert_eq!(value["builds"][1]["packages"][0]["because"], "a trial build lacked it");
         assert!(machine.calls().is_empty(), "nothing was installed");
     });

@@ -27,7 +27,7 @@ pub(crate) enum Traced {
     Trace(FileTrace),
     /// Nothing: this machine can't trace.
     Refused(TraceRefused),
-    /// Nothing: there is no sandbox to trace in.
+    /// Nothing: there is no sandbox to trace in, or nobody wants it.
     Off,
 }
 
@@ -101,14 +101,15 @@ impl Confinement {
         }
     }
 
-    /// The same as [`Self::run`], traced where there is a sandbox.
+    /// The same as [`Self::run`], traced where there is a sandbox and `trace` says so.
     pub(crate) async fn run_traced(
         &self,
         spec: &SandboxSpec,
         sink: &mut (dyn OutputSink + Send),
-        mut cancel: CancelSignal,
+        (mut cancel, trace): (CancelSignal, bool),
     ) -> Result<(SandboxOutcome, Traced), SandboxError> {
         match self {
+            Self::Bubblewrap(host) if !trace => Ok((run(spec, host, sink, &mut cancel).await?, Traced::Off)),
             Self::Bubblewrap(host) => {
                 let (outcome, traced) = run_traced(spec, host, sink, &mut cancel).await?;
                 Ok((outcome, traced.map_or_else(Traced::Refused, Traced::Trace)))

@@ -104,7 +104,7 @@ pub(super) async fn run(
         confinement.read_ahead(session);
     }
     let mut sink = place;
-    let ran = confinement.run_traced(&spec, &mut sink, place.engine.cancel().signal()).await;
+    let ran = confinement.run_traced(&spec, &mut sink, (place.engine.cancel().signal(), session.options.trace)).await;
     let (outcome, traced) = ran.map_err(|source| {
         place.close_log(&source.to_string());
         Confinement::failure(session, place.pin, source)

@@ -23,6 +23,7 @@ mod hooks;
 mod host_lists;
 pub(crate) mod inputs;
 mod layered;
+mod optional;
 mod place;
 pub(crate) mod recipe;
 mod single;
@@ -74,6 +75,7 @@ use crate::session::{SandboxChoice, Session};
 use crate::system_packages::External;
 use hooks::Hook;
 use layered::Layered;
+use optional::Attempted;
 use place::BuildPlace;
 
 /// The best of the objects that were built from `recipe` and fit this host by the session's policy.
@@ -161,7 +163,7 @@ impl Build<'_> {
     }
 
     /// The build with the newest requirements, or with those of a day.
-    async fn attempt(&self, as_of: Option<&AsOf>) -> Result<Obtained, ObtainError> {
+    async fn attempt_once(&self, as_of: Option<&AsOf>) -> Result<Attempted, ObtainError> {
         let session = &self.engine.session;
         let scratch = session.store.scratch("build").map_err(store_error(self.pin))?;
         let sdist = self.unpack(&scratch).await?;
@@ -173,7 +175,7 @@ impl Build<'_> {
         let place = BuildPlace::new(self.engine, self.pin, (version, layered), (&scratch, &sdist))?;
         match self.attempt_in(&place, &sdist, as_of).await {
             Err(ObtainError::Build(failure)) => Err(place.explained(failure).await),
-            result => result,
+            result => result.map(|obtained| Attempted { obtained, label, without: place.trace.take_without() }),
         }
     }
 
@@ -371,6 +373,7 @@ impl Build<'_> {
         let mut noticed: Vec<String> = without.iter().map(ToString::to_string).collect();
         noticed.extend(describe_foreign(&paths, &imported.foreign));
         noticed.iter().for_each(|text| place.notice(text));
+        place.trace.note_without(&without);
         let read = place.system_inputs().await.map(|read| Box::new(read.with_without(without)));
         if let Some(read) = &read {
             place.annotate(&format!("read of the system: {read}"));

@@ -18,6 +18,10 @@ pub(super) enum TooNew {
     SetuptoolsName,
     /// Keys of `setup.cfg` in an old spelling: `description-file`.
     SetuptoolsKey,
+    /// An argument of its functions: `dry_run`.
+    SetuptoolsArgument,
+    /// Files among the sources of an extension that older releases left to Cython: `.pxd`.
+    SetuptoolsSources,
     /// Sources that Cython 3 refuses.
     Cython3,
     /// An inner name of Cython's `build_ext`.
@@ -29,7 +33,7 @@ pub(super) enum TooNew {
 }
 
 /// The rules: each text of a line means the reason if all of its parts are in that line.
-const RULES: [(TooNew, &[&str]); 18] = [
+const RULES: [(TooNew, &[&str]); 20] = [
     (TooNew::PkgResources, &["No module named 'pkg_resources'"]),
     (TooNew::PkgResources, &["No module named pkg_resources"]),
     (TooNew::Use2to3, &["use_2to3 is invalid"]),
@@ -38,6 +42,8 @@ const RULES: [(TooNew, &[&str]); 18] = [
     (TooNew::SetuptoolsName, &["module 'setuptools", "has no attribute"]),
     (TooNew::SetuptoolsKey, &["Invalid dash-separated key"]),
     (TooNew::SetuptoolsKey, &["Invalid uppercase key"]),
+    (TooNew::SetuptoolsArgument, &["got an unexpected keyword argument 'dry_run'"]),
+    (TooNew::SetuptoolsSources, &["error: unknown file type '.pxd'"]),
     (TooNew::Cython3, &["Error compiling Cython file"]),
     (TooNew::Cython3, &["Cython.Compiler.Errors.CompileError"]),
     (TooNew::CythonBuildExt, &["AttributeError", "cython_sources"]),
@@ -59,6 +65,8 @@ impl fmt::Display for TooNew {
             Self::SetuptoolsModule => "it needs a module that setuptools has no more",
             Self::SetuptoolsName => "it needs a name that setuptools has no more",
             Self::SetuptoolsKey => "it spells keys of `setup.cfg` in a way that setuptools takes no more",
+            Self::SetuptoolsArgument => "it passes an argument that setuptools takes no more",
+            Self::SetuptoolsSources => "it lists sources that setuptools takes no more",
             Self::Cython3 => "its sources are refused by this Cython",
             Self::CythonBuildExt => "it needs a name or module that Cython has no more",
             Self::NumpyDistutils => "it needs `numpy.distutils`, which numpy has no more",
@@ -95,6 +103,8 @@ mod tests {
                 TooNew::SetuptoolsKey,
                 "setuptools.errors.InvalidConfigError: Invalid uppercase key 'Name' in 'metadata' (setup.cfg)",
             ),
+            (TooNew::SetuptoolsArgument, "TypeError: Popen.__init__() got an unexpected keyword argument 'dry_run'"),
+            (TooNew::SetuptoolsSources, "error: unknown file type '.pxd' (from 'chid.pxd')"),
             (TooNew::Cython3, "Error compiling Cython file:"),
             (TooNew::Cython3, "Cython.Compiler.Errors.CompileError: src/x.pyx"),
             (TooNew::CythonBuildExt, "AttributeError: cython_sources"),

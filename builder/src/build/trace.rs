@@ -36,6 +36,8 @@ struct Noted {
     missed: Vec<MissedPath>,
     /// The names of what all hooks found.
     found: HashSet<OsString>,
+    /// What the build did without, once it went well.
+    without: Vec<Without>,
 }
 
 impl BuildTrace {
@@ -59,6 +61,16 @@ impl BuildTrace {
         let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_missed = |missed: &&MissedPath| missed.path.file_name().is_some_and(|name| !noted.found.contains(name));
         noted.missed.iter().filter(is_missed).cloned().collect()
+    }
+
+    /// Keeps what the build did without.
+    pub(super) fn note_without(&self, without: &[Without]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).without = without.to_vec();
+    }
+
+    /// What the build did without, if that was noted.
+    pub(super) fn take_without(&self) -> Vec<Without> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).without)
     }
 
     /// The lines that tell a reader of the log what was looked for in vain.

@@ -90,6 +90,7 @@ fn realize_at(
         mode: request.link_mode,
         shebang: &shebang,
         site_packages: &request.python.site_packages,
+        lists_files: request.scripts_prefix.is_some(),
         link_farm: request.link_farm,
         store_root: request.store_root,
         previous: previous.as_ref(),

@@ -44,6 +44,9 @@ pub(super) struct Context<'a> {
     /// First line of scripts.
     pub(super) shebang: &'a str,
     pub(super) site_packages: &'a str,
+    /// Whether `RECORD` lists the files below linked folders. Where nothing is ever uninstalled that is no danger, and programs
+    /// look there for their own files.
+    pub(super) lists_files: bool,
     /// Directory of the link farm.
     pub(super) link_farm: Option<&'a Path>,
     /// The store whose objects the farm is for.
@@ -118,7 +121,7 @@ pub(super) fn write_tree(
 fn records(context: &Context<'_>, tree: &Children<'_>) -> Result<Vec<String>, EnvironmentError> {
     let mut originals = Vec::with_capacity(context.packages.len());
     for (index, package) in context.packages.iter().enumerate() {
-        if context.mode(index) == LinkMode::Symlink {
+        if context.mode(index) == LinkMode::Symlink && !context.lists_files {
             originals.push(HashMap::new());
         } else {
             let source = format!("{SITE_FOLDER}/{}/RECORD", package.plan.dist_info);
@@ -154,6 +157,16 @@ fn list_leaves(
                     record::push_line(&mut records[*package], context.site_packages, &path, recorded);
                 }
             }
+            Node::Leaf(Leaf::Object { package, source, is_directory: true }) if context.lists_files => {
+                let all = originals[*package].iter();
+                let mut files: Vec<(&str, &Recorded)> =
+                    all.filter_map(|(file, recorded)| Some((strip_folder(file, source)?, recorded))).collect();
+                files.sort_unstable_by_key(|(file, _)| *file);
+                for (file, recorded) in files {
+                    let path = format!("{path}/{file}");
+                    record::push_line(&mut records[*package], context.site_packages, &path, Some(recorded));
+                }
+            }
             Node::Leaf(leaf) => {
                 if let Some(package) = leaf.package() {
                     let recorded = match leaf {
@@ -167,6 +180,11 @@ fn list_leaves(
         path.truncate(length);
     }
     Ok(())
+}
+
+/// What follows `folder/` in `path`.
+fn strip_folder<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
+    path.strip_prefix(folder)?.strip_prefix('/')
 }
 
 /// Adds a component; the length before is what to truncate to afterwards.

@@ -3,16 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use pip_accel_schema::digest::{Sha256Digest, ValueDigest};
-use pip_accel_schema::encode::Encoder;
+use pip_accel_schema::digest::Sha256Digest;
 use serde::{Deserialize, Serialize};
 
 use super::LayerError;
-use crate::system_packages::index::apt::{AptError, last_words, machine_sources, text_of};
 use crate::system_packages::index::control::paragraphs;
 use crate::system_packages::install::is_package_name;
+use crate::system_packages::{AptError, PrivateApt, last_words, text_of};
 
 /// Seconds after which the lists are fetched again before something is chosen: a day, in which a mirror drops few files.
 const LISTS_AGE_MAX: i64 = 86_400;
@@ -24,23 +22,11 @@ const PACKAGES_MAX: usize = 400;
 /// Most bytes of package files for one build. LLVM with Clang has some 500 MB.
 const DOWNLOAD_BYTES_MAX: u64 = 8 << 30;
 
-/// What apt is told besides the folders: only the lists of packages are wanted.
-const CONFIGURATION: &str = r#"
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-#clear APT::Update::Post-Invoke-Stats;
-#clear DPkg::Post-Invoke;
-Acquire::Languages "none";
+/// Only the lists of packages are wanted.
+const PACKAGES_ONLY: &str = r#"
 Acquire::IndexTargets::deb-src::Sources::DefaultEnabled "false";
 Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
 Acquire::IndexTargets::deb::Contents-deb-legacy::DefaultEnabled "false";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled "false";
-Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled "false";
-Acquire::IndexTargets::deb::DEP-11-icons-hidpi::DefaultEnabled "false";
-Acquire::IndexTargets::deb::DEP-11-icons-large::DefaultEnabled "false";
-Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
 "#;
 
 /// A package that a build needs and the machine does not have.
@@ -70,49 +56,16 @@ impl ChosenPackage {
 
 /// Apt with its state in a directory that stays.
 #[derive(Debug)]
-pub(super) struct Apt {
-    directory: PathBuf,
-    configuration: PathBuf,
-    /// Of all that decides what the lists are.
-    sources: ValueDigest,
-}
+pub(super) struct Apt(PrivateApt);
 
 impl Apt {
     /// Apt's state in `directory`, made when it is not there. One process at a time.
     pub(super) fn prepare(directory: &Path) -> Result<Self, LayerError> {
-        let file = |path: &Path| {
-            let path = path.to_owned();
-            move |source| AptError::File { path, source }
-        };
-        let sources = directory.join("sources");
-        if sources.exists() {
-            fs::remove_dir_all(&sources).map_err(file(&sources))?;
-        }
-        for folder in ["lists/partial", "cache/archives/partial", "sources"] {
-            let folder = directory.join(folder);
-            fs::create_dir_all(&folder).map_err(file(&folder))?;
-        }
-        let shown = directory.to_string_lossy().replace('"', "");
-        let text = format!(
-            "Dir::State \"{shown}\";\nDir::State::lists \"{shown}/lists\";\nDir::Cache \"{shown}/cache\";\n\
-             Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{shown}/sources\";\n{CONFIGURATION}"
-        );
-        let mut encoder = Encoder::for_domain("pip-accel/apt-sources/1");
-        encoder.text(&text);
-        for (number, path) in machine_sources()?.into_iter().enumerate() {
-            let Ok(words) = fs::read_to_string(&path) else { continue };
-            encoder.text(&words);
-            let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("list");
-            let copy = sources.join(format!("{number}.{ending}"));
-            fs::write(&copy, words).map_err(file(&copy))?;
-        }
-        let configuration = directory.join("apt.conf");
-        fs::write(&configuration, text).map_err(file(&configuration))?;
-        Ok(Self { directory: directory.to_owned(), configuration, sources: ValueDigest::from_bytes(encoder.finish()) })
+        Ok(Self(PrivateApt::prepare(directory, PACKAGES_ONLY, &|file| file)?))
     }
 
     fn stamp(&self) -> PathBuf {
-        self.directory.join("fetched")
+        self.0.directory().join("fetched")
     }
 
     /// Whether the lists are there and neither old nor of other sources; `now` is in seconds since 1970.
@@ -120,26 +73,25 @@ impl Apt {
         let text = fs::read_to_string(self.stamp()).unwrap_or_default();
         let Some((sources, time)) = text.split_once(' ') else { return false };
         let age = time.trim().parse().map(|time: i64| now.saturating_sub(time));
-        sources == self.sources.to_hex() && age.is_ok_and(|age| (0..LISTS_AGE_MAX).contains(&age))
+        sources == self.0.sources().to_hex() && age.is_ok_and(|age| (0..LISTS_AGE_MAX).contains(&age))
     }
 
-    /// Fetches the lists. One source that can't be reached is no reason to have nothing: what there is decides.
+    /// Fetches the lists.
     pub(super) fn update(&self, now: i64) -> Result<(), LayerError> {
-        let output = self.command("apt-get").args(["update", "-q"]).output();
-        let output = output.map_err(|source| AptError::Start { program: "apt-get", source })?;
+        let updated = self.0.update()?;
         let stamp = self.stamp();
-        if output.status.success() {
-            let text = format!("{} {now}", self.sources.to_hex());
+        if updated.is_success {
+            let text = format!("{} {now}", self.0.sources().to_hex());
             fs::write(&stamp, text).map_err(|source| AptError::File { path: stamp, source })?;
         } else {
-            tracing::warn!(words = last_words(&output.stderr), "apt could not fetch all lists");
+            tracing::warn!(words = last_words(&updated.stderr), "apt could not fetch all lists");
         }
         Ok(())
     }
 
     /// What has to be unpacked so that `packages` are there, sorted: they and what they need, but for what is installed.
     pub(super) fn choose(&self, packages: &[String]) -> Result<Vec<ChosenPackage>, LayerError> {
-        let mut command = self.command("apt-get");
+        let mut command = self.0.command("apt-get");
         command.args(["--simulate", "-q", "--yes", "--no-install-recommends", "-o", "Debug::NoLocking=true"]);
         command.args(["install", "--"]).args(packages.iter().filter(|package| is_package_name(package)));
         let text = text_of(command, "apt-get")?;
@@ -160,7 +112,7 @@ impl Apt {
         if installed.is_empty() {
             return Ok(Vec::new());
         }
-        let mut command = self.command("apt-cache");
+        let mut command = self.0.command("apt-cache");
         command.args(["show", "--"]).args(installed.iter().map(|(name, version)| format!("{name}={version}")));
         let text = text_of(command, "apt-cache")?;
         let mut found: Vec<ChosenPackage> = Vec::new();
@@ -195,16 +147,9 @@ impl Apt {
         if packages.is_empty() {
             return Ok(());
         }
-        let mut command = self.command("apt-get");
+        let mut command = self.0.command("apt-get");
         command.args(["download", "-q", "--"]).args(packages.iter().map(|package| package.word())).current_dir(into);
         text_of(command, "apt-get").map(drop).map_err(LayerError::from)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        // Its words are read by this program: they must be the untranslated ones.
-        command.env("APT_CONFIG", &self.configuration).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
-        command
     }
 }
 

@@ -31,11 +31,13 @@ use std::path::PathBuf;
 use pip_accel_schema::digest::ContentDigest;
 use pip_accel_store::{Object, StoreError};
 
-use crate::system_packages::index::AptError;
+use crate::system_packages::AptError;
 use deb::DebError;
 
-pub(crate) use obtain::of_build;
+pub(crate) use apt::ChosenPackage;
+pub(crate) use obtain::{again, of_build};
 pub(crate) use relocate::{RelocateError, relocated};
+pub(crate) use request::KeptRequest;
 pub use request::LayerRequests;
 pub(crate) use sysroot::Sysroot;
 pub(crate) use trusted::shadowing;

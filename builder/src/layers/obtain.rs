@@ -84,24 +84,47 @@ fn in_store(session: &Session, chosen: &[ChosenPackage]) -> Result<Option<Vec<Ob
     Ok(session.lease.take(&ids)?.into_iter().collect())
 }
 
+/// Unpacks the package of a damaged layer anew, from the very bytes that it came from.
+///
+/// # Errors
+/// [`ObtainError::Layers`] where they are not to be had, and those of publishing.
+pub(crate) async fn again(engine: &Arc<Engine>, pin: &Pin, package: ChosenPackage) -> Result<(), ObtainError> {
+    let failed = |source: LayerError| ObtainError::Layers { pin: pin.to_string(), source: Arc::new(source) };
+    let session = &engine.session;
+    if session.options.offline {
+        return Err(failed(LayerError::Offline { packages: package.package }));
+    }
+    let working = Arc::clone(session);
+    let work = tokio::task::spawn_blocking(move || {
+        Ok(with_apt(&working, &|apt| unpack(&working, apt, std::slice::from_ref(&&package))))
+    });
+    let new = joined(work, &pin.to_string()).await?.map_err(failed)?;
+    engine.publish(pin, new.into_iter().map(|(object, _)| object).collect()).await.map(drop)
+}
+
 /// Chooses, fetches and unpacks.
 fn fetch(session: &Session, packages: &BTreeSet<String>) -> Result<Fetched, LayerError> {
+    let wanted: Vec<String> = packages.iter().cloned().collect();
+    with_apt(session, &|apt| choose_and_unpack(session, apt, &wanted))
+}
+
+/// Does `work` with apt, whose lists are fetched first when they are old, and when it fails with those that are there.
+fn with_apt<T>(session: &Session, work: &dyn Fn(&Apt) -> Result<T, LayerError>) -> Result<T, LayerError> {
     let _turn = session.store.lock(LOCK, &mut |owner| {
         let what = format!("process {} ({}), which fetches packages of the system", owner.pid, owner.command);
         session.report(Event::Waiting { what });
     })?;
     let place = IndexPlace::of_this_machine(&session.store.index_folder());
     let apt = Apt::prepare(&place.path.with_extension("apt"))?;
-    let wanted: Vec<String> = packages.iter().cloned().collect();
     let was_fresh = apt.is_fresh(session.store.now());
     if !was_fresh {
         apt.update(session.store.now())?;
     }
-    match choose_and_unpack(session, &apt, &wanted) {
+    match work(&apt) {
         // The mirror may have moved on since the lists were fetched.
         Err(LayerError::Apt(_) | LayerError::Hash { .. }) if was_fresh => {
             apt.update(session.store.now())?;
-            choose_and_unpack(session, &apt, &wanted)
+            work(&apt)
         }
         result => result,
     }
@@ -113,8 +136,14 @@ fn choose_and_unpack(session: &Session, apt: &Apt, wanted: &[String]) -> Result<
     let there = session.lease.take(&ids)?;
     let missing: Vec<&ChosenPackage> =
         chosen.iter().zip(&there).filter(|(_, object)| object.is_none()).map(|(package, _)| package).collect();
+    let new = unpack(session, apt, &missing)?;
+    Ok((chosen, new))
+}
+
+/// Fetches and unpacks `missing`: the trees, each with the size of its package file.
+fn unpack(session: &Session, apt: &Apt, missing: &[&ChosenPackage]) -> Result<Vec<(NewObject, u64)>, LayerError> {
     let scratch = session.store.scratch("packages")?;
-    apt.download(&missing, scratch.path())?;
+    apt.download(missing, scratch.path())?;
     let files = digests(scratch.path())?;
     let mut new = Vec::with_capacity(missing.len());
     for package in missing {
@@ -125,7 +154,7 @@ fn choose_and_unpack(session: &Session, apt: &Apt, wanted: &[String]) -> Result<
         // Disk space is needed once only.
         drop(fs::remove_file(file));
     }
-    Ok((chosen, new))
+    Ok(new)
 }
 
 /// The files of a folder by their SHA-256.

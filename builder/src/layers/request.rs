@@ -32,6 +32,39 @@ impl LayerRequests {
     }
 }
 
+/// What is wanted for one sdist, so that a trial with more can be undone.
+#[derive(Debug)]
+pub(crate) struct KeptRequest {
+    project: (PackageName, PackageVersion),
+    wanted: BTreeSet<String>,
+    source: Sha256Digest,
+    remembered: Remembered,
+}
+
+impl KeptRequest {
+    /// What is wanted now for `source`, the sdist of the project.
+    pub(crate) fn of(
+        session: &Session,
+        (name, version): (&PackageName, &PackageVersion),
+        source: &Sha256Digest,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            project: (name.clone(), version.clone()),
+            wanted: session.layer_requests.of(name, version),
+            source: *source,
+            remembered: remembered(session, source)?,
+        })
+    }
+
+    /// Wants that again, and no more.
+    pub(crate) fn restore(self, session: &Session) -> Result<(), StoreError> {
+        let mut wanted = session.layer_requests.0.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.insert(self.project, self.wanted);
+        drop(wanted);
+        remember(session, &self.source, &self.remembered)
+    }
+}
+
 /// What an sdist was built with.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Remembered {

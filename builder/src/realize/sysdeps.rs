@@ -35,6 +35,8 @@ pub struct BuildNeeds {
     pub version: PackageVersion,
     /// What it needs, sorted by package.
     pub needs: Vec<Need>,
+    /// What it can use and does without as well, sorted by package.
+    pub optional: Vec<Need>,
     /// Entries of its `[external]` table that nobody knows.
     pub unknown_entries: Vec<String>,
     /// Whether nothing at all is known of it.
@@ -184,10 +186,46 @@ impl Facts<'_> {
             for package in &prior {
                 add(package, "Debian's own source of it needs it".to_owned());
             }
+            for need in to_compile(&prior, self.session.python.is_debian) {
+                add(&need.package, need.because);
+            }
         }
         let is_unknown = needs.is_empty() && !is_read && external.is_empty();
         needs.sort_by(|one, other| one.package.cmp(&other.package));
+        let optional = external.optional_packages(self.index).into_iter();
+        let optional = optional.filter(|(package, _)| !needs.iter().any(|need| need.package == *package));
+        let mut optional: Vec<Need> = optional
+            .map(|(package, optional)| {
+                let because = format!("the project says so, for `{}`: {}", optional.extra, optional.entry);
+                Need { package, because }
+            })
+            .collect();
+        optional.sort_by(|one, other| one.package.cmp(&other.package));
         let (name, version) = (pin.name.clone(), pin.label_version());
-        BuildNeeds { name, version, needs, unknown_entries, is_unknown, failure }
+        BuildNeeds { name, version, needs, optional, unknown_entries, is_unknown, failure }
+    }
+}
+
+/// What compiling against the packages of a Debian source takes: no such source names a compiler, which all of them have, and
+/// the index keeps nothing of Python.
+fn to_compile(prior: &[&str], is_debian_python: bool) -> Vec<Need> {
+    let Some(library) = prior.iter().find(|package| package.ends_with("-dev")) else { return Vec::new() };
+    let because = format!("what is compiled against {library} needs it");
+    let packages = ["build-essential"].into_iter().chain(is_debian_python.then_some("python3-dev"));
+    packages.map(|package| Need { package: package.to_owned(), because: because.clone() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_compile;
+
+    #[test]
+    fn what_is_compiled_needs_a_compiler() {
+        let of = |prior: &[&str], is_debian| {
+            to_compile(prior, is_debian).into_iter().map(|need| need.package).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["libxml2-dev", "libxslt1-dev"], true), ["build-essential", "python3-dev"]);
+        assert_eq!(of(&["libxml2-dev"], false), ["build-essential"]);
+        assert!(of(&["swig"], true).is_empty() && of(&[], true).is_empty());
     }
 }

@@ -92,6 +92,19 @@ pub struct External {
     pub host: Vec<String>,
     /// What it needs when it runs: `dependencies`.
     pub run: Vec<String>,
+    /// What it can do without: the tables `optional-build-requires`, `optional-host-requires` and `optional-dependencies`.
+    pub optional: Vec<Optional>,
+}
+
+/// Something that a project can use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Optional {
+    /// The extra that it is for.
+    pub extra: String,
+    /// As the project writes it.
+    pub entry: String,
+    /// Whether it is a program that runs while the project is built.
+    pub is_program: bool,
 }
 
 impl External {
@@ -103,10 +116,35 @@ impl External {
             let entries = table.get(key).and_then(toml::Value::as_array).into_iter().flatten();
             entries.filter_map(|entry| entry.as_str().map(str::to_owned)).take(ENTRIES_MAX).collect()
         };
-        Self { build: list("build-requires"), host: list("host-requires"), run: list("dependencies") }
+        let mut optional = Vec::new();
+        for key in ["optional-build-requires", "optional-host-requires", "optional-dependencies"] {
+            for (extra, entries) in table.get(key).and_then(toml::Value::as_table).into_iter().flatten() {
+                let entries = entries.as_array().into_iter().flatten().filter_map(toml::Value::as_str);
+                optional.extend(entries.map(|entry| Optional {
+                    extra: extra.clone(),
+                    entry: entry.to_owned(),
+                    is_program: key == "optional-build-requires",
+                }));
+            }
+        }
+        optional.truncate(ENTRIES_MAX);
+        Self { build: list("build-requires"), host: list("host-requires"), run: list("dependencies"), optional }
     }
 
-    /// Whether it says anything.
+    /// Debian's packages for what the project can do without, each with what names it; what nobody knows is left out.
+    pub(crate) fn optional_packages<'a>(&'a self, index: &SystemIndex) -> Vec<(String, &'a Optional)> {
+        let mut found: Vec<(String, &Optional)> = Vec::new();
+        for optional in &self.optional {
+            for package in packages_of(&optional.entry, optional.is_program, index).unwrap_or_default() {
+                if !found.iter().any(|(known, _)| *known == package) {
+                    found.push((package, optional));
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether it says anything of what is needed in any case.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.build.is_empty() && self.host.is_empty() && self.run.is_empty()
@@ -191,7 +229,9 @@ mod tests {
     fn the_table_is_read() {
         let text = "[build-system]\nrequires = []\n[external]\nbuild-requires = [\"dep:virtual/compiler/c\", 3]\n\
                     host-requires = [\"dep:generic/libfoo@>=1.2\", \"pkg:generic/openssl\", \"dep:generic/none-such\"]\n\
-                    dependencies = [\"dep:generic/zlib; platform_system=='Windows'\"]\n";
+                    dependencies = [\"dep:generic/zlib; platform_system=='Windows'\"]\n\
+                    [external.optional-host-requires]\nimages = [\"dep:generic/libwebp\", \"dep:generic/no-such\", 1]\nbad = 3\n\
+                    [external.optional-build-requires]\nfast = [\"dep:virtual/compiler/rust\"]\n";
         let external = read(text);
         let mut collector = Collector::default();
         let contents = "usr/lib/x86_64-linux-gnu/pkgconfig/libfoo.pc libdevel/libfoo-dev\n";
@@ -201,6 +241,10 @@ mod tests {
         let packages: Vec<&str> = found.iter().map(|(package, _)| package.as_str()).collect();
         assert_eq!(packages, ["build-essential", "libfoo-dev", "libssl-dev"]);
         assert_eq!(unknown, ["dep:generic/none-such"]);
+        let optional = external.optional_packages(&index);
+        let optional: Vec<(&str, &str)> =
+            optional.iter().map(|(package, optional)| (package.as_str(), optional.extra.as_str())).collect();
+        assert_eq!(optional, [("rustc", "fast"), ("cargo", "fast"), ("libwebp-dev", "images")]);
         for text in
             ["", "[external]\nbuild-requires = 1", "not toml", "[external]\nhost-requires = [\"x\", \":\", \"dep:\"]"]
         {

@@ -245,11 +245,6 @@ static SIGN: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(SIGNS));
 static PROBE: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(PROBES));
 static CHAT: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(CHATTER));
 
-/// Compiles the rules, which the first question would do otherwise.
-pub(super) fn compile() {
-    LazyLock::force(&COMPILED);
-}
-
 /// What one rule finds in a statement.
 #[derive(Debug)]
 pub(super) struct Hit<'a> {

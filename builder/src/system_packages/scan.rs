@@ -1,11 +1,11 @@
 //! A whole log → evidence, the surest first.
 
-use std::thread;
+use std::collections::HashSet;
 
 use super::evidence::{Evidence, Kind};
 use super::negatives::{missing_python_part, negatives};
 use super::rules;
-use super::sentences::{self, named, told_to_install};
+use super::sentences::{named, told_to_install};
 use super::statements::{Statement, Statements};
 use super::surroundings::Surroundings;
 
@@ -45,23 +45,18 @@ pub(super) struct Hint {
 
 /// Reads a log.
 pub(super) fn scan(log: &[u8]) -> Scan {
-    // Compiling the tables takes longer than reading a log of a megabyte.
-    let statements = thread::scope(|threads| {
-        threads.spawn(rules::compile);
-        threads.spawn(sentences::compile);
-        Statements::read(log)
-    });
+    let statements = Statements::read(log);
     let surroundings = Surroundings::read(&statements.all);
     let mut scan = Scan { lines: statements.lines, surroundings, ..Scan::default() };
-    let mut previous = "";
+    let mut seen = HashSet::new();
     for statement in statements.all.iter().rev() {
         if scan.evidence.len() >= EVIDENCE_MAX {
             break;
         }
-        if statement.text == previous || !rules::is_interesting(&statement.text) {
+        // What is said again and again counts where it was said last.
+        if !seen.insert(statement.text.as_str()) || !rules::is_interesting(&statement.text) {
             continue;
         }
-        previous = &statement.text;
         of_statement(statement, &mut scan);
     }
     scan.evidence.reverse();

@@ -261,11 +261,6 @@ static DEBIAN: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"(?i)\bdebian\
 
 static DEVELOPMENT_NAME: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"\b(?P<n>[a-z0-9][a-z0-9.+-]+-dev)\b"));
 
-/// Compiles the sentences, which the first question would do otherwise.
-pub(super) fn compile() {
-    LazyLock::force(&COMPILED);
-}
-
 /// The names in a statement, none of them twice.
 pub(super) fn named(text: &str) -> Vec<Named> {
     let mut all: Vec<Named> = Vec::new();

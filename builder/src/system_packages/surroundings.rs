@@ -54,7 +54,7 @@ impl Surroundings {
     pub(super) fn read(statements: &[Statement]) -> Self {
         let mut all = Self::default();
         for Statement { text, .. } in statements {
-            if text.contains("-I") {
+            if text.contains("-I/usr/") || text.contains("-I /usr/") {
                 let is_swig = text.starts_with("swig") || text.contains("/swig ") || text.contains("/swig4.0 ");
                 for found in INCLUDE.all(text) {
                     let folder = found.name.trim_end_matches('/');

@@ -191,6 +191,7 @@ fn options(
         home: host.home(),
         search_path: host.variable("PATH").unwrap_or_default(),
         unpack: settings.text("system-packages") == Some("unpack"),
+        trace: !settings.is_set("trace") || settings.flag("trace"),
         explain: ExplainOptions {
             rules: own_rules(host, settings)?,
             may_make_index: !offline && (!settings.is_set("make-index") || settings.flag("make-index")),

@@ -1,6 +1,6 @@
 //! `sysdeps`: the packages of the system that the builds of a lock need.
 
-use pip_accel_builder::realize::sysdeps::{BuildNeeds, SystemNeeds, sysdeps};
+use pip_accel_builder::realize::sysdeps::{BuildNeeds, Need, SystemNeeds, sysdeps};
 use pip_accel_builder::system_packages::install::command_to_install;
 use pip_accel_store::Access;
 use serde_json::{Value as Json, json};
@@ -69,6 +69,9 @@ fn tell(context: &Context<'_>, build: &BuildNeeds) {
     for need in &build.needs {
         ui.note(&format!("{name}: {}: {}", need.package, need.because));
     }
+    for need in &build.optional {
+        ui.note(&format!("{name}: can use {}: {}", need.package, need.because));
+    }
     for entry in &build.unknown_entries {
         ui.warn(&format!("{name}: its project says that it needs `{entry}`, which no package is known for"));
     }
@@ -80,11 +83,14 @@ fn tell(context: &Context<'_>, build: &BuildNeeds) {
 }
 
 fn as_json(build: &BuildNeeds) -> Json {
-    let needs = build.needs.iter().map(|need| json!({ "package": need.package, "because": need.because }));
+    let list = |needs: &[Need]| -> Vec<Json> {
+        needs.iter().map(|need| json!({ "package": need.package, "because": need.because })).collect()
+    };
     json!({
         "name": build.name,
         "version": build.version,
-        "packages": needs.collect::<Vec<_>>(),
+        "packages": list(&build.needs),
+        "optional": list(&build.optional),
         "unknown_entries": build.unknown_entries,
         "is_unknown": build.is_unknown,
         "failure": build.failure,

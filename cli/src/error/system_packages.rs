@@ -3,9 +3,9 @@
 use pip_accel_builder::build::BuildFailure;
 use pip_accel_builder::layers::LayerError;
 use pip_accel_builder::realize::error::ObtainError;
-use pip_accel_builder::system_packages::index::{AptError, IndexError, UpdateError};
+use pip_accel_builder::system_packages::index::{IndexError, UpdateError};
 use pip_accel_builder::system_packages::own::OwnRulesError;
-use pip_accel_builder::system_packages::{Explanation, Kind};
+use pip_accel_builder::system_packages::{AptError, Explanation, Kind};
 use serde_json::json;
 
 use super::{Failure, sentence};

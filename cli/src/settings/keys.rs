@@ -105,6 +105,7 @@ pub(crate) const KEYS: &[Key] = &[
         "files, or folders of files, that say which packages things are in",
     ),
     key("make-index", Kind::Flag, "true", "make the index of Debian's files when a build fails and there is none"),
+    key("trace", Kind::Flag, "true", "watch which files of the system builds read and miss"),
     key("build-timeout", Kind::Limit, "2h", "longest time of one build"),
     key("build-silence-timeout", Kind::Limit, "30m", "longest time a build may print nothing"),
     key("build-log-max-bytes", Kind::Number(1, u64::MAX), "134217728", "most a build may print"),

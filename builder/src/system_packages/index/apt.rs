@@ -1,26 +1,13 @@
-//! Debian's lists through apt itself, in a private state directory: the machine's own sources, proxies, keys and
-//! signatures count, and no privilege is needed.
+//! Debian's lists of files, packages and sources, by [apt in a state of its own](PrivateApt).
 
-use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What apt is told in its private configuration, besides the folders. Without the `#clear`s the hooks of images
-/// would run, which tidy up after root. The targets are those of `apt-file`; the second is where Ubuntu has them.
-const CONFIGURATION: &str = r#"
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-#clear APT::Update::Post-Invoke-Stats;
-#clear DPkg::Post-Invoke;
-Acquire::Languages "none";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled "false";
-Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled "false";
-Acquire::IndexTargets::deb::DEP-11-icons-hidpi::DefaultEnabled "false";
-Acquire::IndexTargets::deb::DEP-11-icons-large::DefaultEnabled "false";
-Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
+use crate::system_packages::private_apt::{AptError, PrivateApt, SourceFile, last_words, text_of};
+
+/// The lists of files that are wanted. The targets are those of `apt-file`; the second is where Ubuntu has them.
+const CONTENTS: &str = r#"
 Acquire::IndexTargets {
   deb::Contents-deb {
     MetaKey "$(COMPONENT)/Contents-$(ARCHITECTURE)";
@@ -49,44 +36,6 @@ Acquire::IndexTargets {
 /// The program that prints apt's files, however they are compressed.
 const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 
-/// Longest part of apt's own words that is repeated, in lines.
-const WORDS_LINES_MAX: usize = 3;
-
-/// Why apt gave no lists.
-#[derive(Debug, thiserror::Error)]
-pub enum AptError {
-    /// It is not there, or can't be started.
-    #[error("can't run {program}")]
-    Start {
-        /// The program.
-        program: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// It failed.
-    #[error("{program} failed: {words}")]
-    Failed {
-        /// The program.
-        program: &'static str,
-        /// The last of its own words.
-        words: String,
-    },
-    /// No source of the machine has a list of files.
-    #[error("apt's sources have no Contents lists: {words}")]
-    NoContents {
-        /// The last of apt's own words.
-        words: String,
-    },
-    /// A file of the private state can't be written or read.
-    #[error("can't use {}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
 /// The lists that apt fetched.
 #[derive(Debug, Default)]
 pub struct AptFiles {
@@ -100,47 +49,24 @@ pub struct AptFiles {
     pub complaint: String,
 }
 
-/// Apt with a state of its own below a directory.
+/// Apt with the lists of files.
 #[derive(Debug)]
-pub(super) struct PrivateApt {
-    configuration: PathBuf,
-}
+pub(super) struct ContentsApt(PrivateApt);
 
-impl PrivateApt {
-    /// Prepares apt's state below `directory`, which is empty.
+impl ContentsApt {
+    /// Prepares apt's state below `directory`.
     pub(super) fn prepare(directory: &Path) -> Result<Self, AptError> {
-        let file = |path: &Path| {
-            let path = path.to_owned();
-            move |source| AptError::File { path, source }
+        let with_sources = |file: SourceFile| {
+            let text = if file.ending == "sources" { with_sources(&file.text) } else { with_source_lines(&file.text) };
+            SourceFile { text, ..file }
         };
-        for folder in ["lists/partial", "cache/archives/partial", "sources"] {
-            let folder = directory.join(folder);
-            fs::create_dir_all(&folder).map_err(file(&folder))?;
-        }
-        let shown = directory.to_string_lossy().replace('"', "");
-        let text = format!(
-            "Dir::State \"{shown}\";\nDir::State::lists \"{shown}/lists\";\nDir::Cache \"{shown}/cache\";\n\
-             Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{shown}/sources\";\n{CONFIGURATION}"
-        );
-        for (number, path) in machine_sources()?.into_iter().enumerate() {
-            let Ok(words) = fs::read_to_string(&path) else { continue };
-            let is_paragraphs = path.extension().is_some_and(|ending| ending == "sources");
-            let (words, ending) =
-                if is_paragraphs { (with_sources(&words), "sources") } else { (with_source_lines(&words), "list") };
-            let copy = directory.join("sources").join(format!("{number}.{ending}"));
-            fs::write(&copy, words).map_err(file(&copy))?;
-        }
-        let configuration = directory.join("apt.conf");
-        fs::write(&configuration, text).map_err(file(&configuration))?;
-        Ok(Self { configuration })
+        PrivateApt::prepare(directory, CONTENTS, &with_sources).map(Self)
     }
 
     /// Fetches the lists and says where they are.
     pub(super) fn update(&self) -> Result<AptFiles, AptError> {
-        let output = self.command("apt-get").args(["update", "-q"]).output();
-        let output = output.map_err(|source| AptError::Start { program: "apt-get", source })?;
-        // One source that can't be reached is no reason to have nothing: what there is decides.
-        let words = last_words(&output.stderr);
+        let updated = self.0.update()?;
+        let words = last_words(&updated.stderr);
         let mut files = self.files()?;
         if files.contents.is_empty() {
             return Err(AptError::NoContents { words });
@@ -148,15 +74,14 @@ impl PrivateApt {
         // Of lists that can't be had, apt only warns.
         let is_complaint =
             |line: &str| line.starts_with("E:") || line.starts_with("Err:") || line.contains("Failed to fetch");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !output.status.success() || text.lines().any(is_complaint) {
+        if !updated.is_success || String::from_utf8_lossy(&updated.stderr).lines().any(is_complaint) {
             files.complaint = words;
         }
         Ok(files)
     }
 
     fn files(&self) -> Result<AptFiles, AptError> {
-        let mut command = self.command("apt-get");
+        let mut command = self.0.command("apt-get");
         command.args(["indextargets", "--format", "$(IDENTIFIER)\t$(FILENAME)"]);
         let text = text_of(command, "apt-get")?;
         let mut files = AptFiles::default();
@@ -180,7 +105,7 @@ impl PrivateApt {
         work: &mut dyn FnMut(&mut dyn BufRead) -> io::Result<()>,
     ) -> Result<(), AptError> {
         let failed = |source| AptError::File { path: path.to_owned(), source };
-        let mut command = self.command(APT_HELPER);
+        let mut command = self.0.command(APT_HELPER);
         let mut child = command.arg("cat-file").arg(path).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let child = child.as_mut().map_err(|error| AptError::Start {
             program: APT_HELPER,
@@ -201,13 +126,6 @@ impl PrivateApt {
             Err(AptError::Failed { program: APT_HELPER, words: format!("on {}", path.display()) })
         }
     }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        // Its words are read by this program: they must be the untranslated ones.
-        command.env("APT_CONFIG", &self.configuration).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
-        command
-    }
 }
 
 /// Debian's word for this machine.
@@ -215,24 +133,6 @@ pub(super) fn architecture() -> Result<String, AptError> {
     let mut command = Command::new("dpkg");
     command.arg("--print-architecture").stdin(Stdio::null());
     Ok(text_of(command, "dpkg")?.trim().to_owned())
-}
-
-/// The files that say where the machine's packages come from.
-pub(crate) fn machine_sources() -> Result<Vec<PathBuf>, AptError> {
-    let mut command = Command::new("apt-config");
-    command.args(["shell", "LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"]);
-    let text = text_of(command, "apt-config")?;
-    let value = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
-        Some(PathBuf::from(line.trim_matches('\'')))
-    };
-    let mut paths: Vec<PathBuf> = value("LIST").into_iter().filter(|path| path.is_file()).collect();
-    let parts = value("PARTS").and_then(|parts| fs::read_dir(parts).ok()).into_iter().flatten().flatten();
-    let is_source = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "list" || ending == "sources");
-    let mut parts: Vec<PathBuf> = parts.map(|entry| entry.path()).filter(is_source).collect();
-    parts.sort();
-    paths.extend(parts);
-    Ok(paths)
 }
 
 /// The text of a `.sources` file, asking for the lists of sources as well.
@@ -257,24 +157,6 @@ fn with_source_lines(text: &str) -> String {
         }
     }
     changed
-}
-
-pub(crate) fn text_of(mut command: Command, program: &'static str) -> Result<String, AptError> {
-    let output = command.output().map_err(|source| AptError::Start { program, source })?;
-    if !output.status.success() {
-        return Err(AptError::Failed { program, words: last_words(&output.stderr) });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-pub(crate) fn last_words(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    // What explains the end is marked; around it are counts and digests.
-    let errors: Vec<&str> = lines.iter().filter(|line| line.starts_with("E: ")).copied().collect();
-    let lines = if errors.is_empty() { lines } else { errors };
-    let from = lines.len().saturating_sub(WORDS_LINES_MAX);
-    if lines.is_empty() { "it says nothing".to_owned() } else { lines[from..].join("; ") }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! number of source packages that need it to be built, and what a package without files of its own stands for; and,
 //! for each Python module that Debian has, the native packages that its source needs.
 
-pub(crate) mod apt;
+mod apt;
 mod collect;
 pub(crate) mod control;
 mod format;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Kind;
 
-pub use apt::{AptError, AptFiles};
+pub use apt::AptFiles;
 pub use collect::Collector;
 pub use format::SectionClass;
 pub use ready::{Ready, make, ready};

@@ -4,8 +4,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::apt::{self, AptError, PrivateApt};
+use super::apt::{self, ContentsApt};
 use super::{Collector, IndexError, IndexOrigin};
+use crate::system_packages::private_apt::AptError;
 
 /// After so many seconds an index is made anew when it is needed: 30 days.
 pub const MAX_AGE_SECONDS: i64 = 30 * 86_400;
@@ -95,7 +96,7 @@ impl UpdateReport {
 /// # Errors
 /// When apt gives no lists, or the index can't be made or written.
 pub fn update(place: &IndexPlace, scratch: &Path, now: i64) -> Result<UpdateReport, UpdateError> {
-    let apt = PrivateApt::prepare(scratch)?;
+    let apt = ContentsApt::prepare(scratch)?;
     let files = apt.update()?;
     let mut collector = Collector::default();
     for path in &files.contents {
