@@ -11,7 +11,7 @@ What is left out of the comparison of files, and why:
 * the content of RECORD, INSTALLER and direct_url.json: they say who installed, what, and from where;
 * the content of `bin/`, whose first lines name the environment: that the same programs are there and executable is compared;
 * `pyvenv.cfg`, the activation scripts and the interpreter's links: `venv` makes them, in both;
-* `pip-accel.json` and `_pip_accel_links.*`, which make it an environment of pip-accel.
+* `pip-accel.json`, `_pip_accel_links.*` and `.pip-accel-shared`, which make it an environment of pip-accel.
 """
 
 import concurrent.futures
@@ -204,7 +204,7 @@ def reported(text):
     return found
 
 
-OF_THE_ENVIRONMENT = re.compile(r"(pyvenv\.cfg|\.gitignore|lib64/.*|bin/(python[\d.]*|[Aa]ctivate.*)|pip-accel\.json|.*/_pip_accel_links\.\w+)$")
+OF_THE_ENVIRONMENT = re.compile(r"(pyvenv\.cfg|\.gitignore|lib64/.*|bin/(python[\d.]*|[Aa]ctivate.*)|pip-accel\.json|.*/_pip_accel_links\.\w+|.*/\.pip-accel-shared)$")
 CONTENT_ASIDE = ("RECORD", "INSTALLER", "direct_url.json")
 
 
