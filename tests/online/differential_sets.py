@@ -1,7 +1,8 @@
 """The requirement sets of `differential.py`: a name, the kind, and the files; `requirements.in` is what is asked for.
 
 `{local}` is a loopback server with an index (`/simple/`), a folder of files (`/files/`) and a page of links (`/links.html`).
-Wheels alone are candidates unless a set says `builds`. `refused` sets have no solution.
+Wheels alone are candidates unless a set says `builds`. `refused` sets have no solution, of `lock_only` ones no environment is made,
+for the reason that stands there.
 """
 
 
@@ -42,7 +43,12 @@ SETS = [
     asked("only-pre", "prereleases", "opentelemetry-semantic-conventions\n"),
     asked("second-index", "several indexes", "--extra-index-url {local}/simple/\nlocal-only\nidna\n"),
     asked("both-indexes", "several indexes", "--extra-index-url {local}/simple/\nsix\n"),
-    asked("links", "several indexes", "--find-links {local}/links.html\nlinked-only\n"),
+    asked(
+        "links",
+        "several indexes",
+        "--find-links {local}/links.html\nlinked-only\n",
+        lock_only="uv gives no hashes of what only a page of links has, so that install refuses it (docs/shortcomings.md)",
+    ),
     asked(
         "constraints", "constraints", "-c limits.txt\nrequests\n", files={"limits.txt": "urllib3<2\nidna!=3.10\nnever-there==1\n"}
     ),
