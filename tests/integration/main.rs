@@ -54,6 +54,7 @@ mod original_settings;
 mod package_links;
 mod protect;
 mod realize;
+mod requirements_files;
 mod resolver;
 mod roots;
 mod rounds;

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The tests that need a real index: the hundred-package lock on three interpreters, and fifteen sdists forced from source.
+# The tests that need a real index: the hundred-package lock on three interpreters, fifteen sdists forced from source, and
+# the locks and environments of many requirement sets beside those of uv and pip.
 # usage: tests/online/run.sh PATH-OF-PIP-ACCEL
 set -euo pipefail
 program=$(realpath "${1:?usage: tests/online/run.sh PATH-OF-PIP-ACCEL}")
@@ -61,6 +62,11 @@ for python in "${pythons[@]}"; do
     check "15 sdists on $python" realize "$here/sdists.lock" "$python"
 done
 check "the example lock" realize "$here/../../docs/demo/requirements.lock" "$(command -v python3)"
+if [ -x "${PIP_ACCEL_TEST_UV:-}" ] && compgen -G "${PIP_ACCEL_TEST_WHEELS:-}/pip-*.whl" > /dev/null; then
+    check "locks and environments beside those of uv and pip" python3 "$here/differential.py" "$program"
+else
+    echo "the comparison with uv and pip is left out: it needs PIP_ACCEL_TEST_UV and PIP_ACCEL_TEST_WHEELS" >&2
+fi
 if [ "$(. /etc/os-release && echo "$VERSION_CODENAME")" = bookworm ]; then
     check "the corpus of failed builds" python3 "$here/diagnose.py" "$program"
 else

@@ -74,9 +74,10 @@ impl Remembered {
     }
 }
 
-/// Whether a reason is a file, the command line or a project, and no other package.
+/// Whether a reason is a file of requirements, the command line or a project: no other package, and no constraint, which
+/// asks for nothing.
 fn is_named(via: &str) -> bool {
-    via.starts_with("-r ") || via.contains(' ')
+    via.contains(' ') && !via.starts_with("-c ")
 }
 
 /// Chooses.
@@ -215,4 +216,22 @@ fn key(session: &Session, project: &ProjectRequest) -> Option<[u8; 32]> {
 #[must_use]
 pub fn upgrade_of(named: Vec<PackageName>, is_eager: bool) -> Upgrade {
     if is_eager { Upgrade::All } else { Upgrade::Packages(named) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_named;
+
+    #[test]
+    fn a_constraint_names_nothing() {
+        for (via, is) in [
+            ("-r requirements.in", true),
+            ("-r command line", true),
+            ("project (pyproject.toml)", true),
+            ("-c limits.txt", false),
+            ("requests", false),
+        ] {
+            assert_eq!(is_named(via), is, "{via}");
+        }
+    }
 }

@@ -56,6 +56,14 @@ pub enum LockError {
         /// The first line that is not, from 1.
         line: usize,
     },
+    /// A file declares an encoding that nobody knows.
+    #[error("{} declares the encoding `{name}`, which is not known; save it as UTF-8", path.display())]
+    UnknownEncoding {
+        /// The file.
+        path: PathBuf,
+        /// The encoding.
+        name: String,
+    },
     /// A line can't be read.
     #[error("{span}: {reason}")]
     Syntax {

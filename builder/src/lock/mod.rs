@@ -2,6 +2,7 @@
 //! interpreter ([`LoadedLock::select`]).
 
 mod check;
+mod encoding;
 mod error;
 mod location;
 mod options;
@@ -23,12 +24,13 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::project_lock::LockFormat;
 use pip_accel_schema::requirement::excerpt;
 
+pub(crate) use encoding::decode;
 pub use error::{IncludeProblem, LockError, LockProblem, ProblemKind, Span};
 pub(crate) use location::{Location, describe_file, file_name_of, without_fragment};
 pub use options::{AllowedFormats, FindLinks, FormatControl, LockOptions, SourceUrl};
 pub use project::Choice;
-pub use read::{Environment, INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX};
-pub(crate) use read::{decode, expand_variables, read_bytes};
+pub use read::{Environment, INCLUDE_DEPTH_MAX, INCLUDED_FILES_MAX, RawLock, RawRequirement, read_lines};
+pub(crate) use read::{expand_variables, read_bytes};
 
 use crate::checkout::GitCommit;
 use crate::python::marker::Marker;

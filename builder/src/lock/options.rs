@@ -124,8 +124,9 @@ impl FormatControl {
         }
     }
 
-    /// Both selections as sorted texts, for a digest.
-    pub(crate) fn texts(&self) -> [Vec<&str>; 2] {
+    /// Both selections, `--no-binary` first, as sorted texts; `:all:` comes before the projects.
+    #[must_use]
+    pub fn texts(&self) -> [Vec<&str>; 2] {
         [self.no_binary.texts(), self.only_binary.texts()]
     }
 }

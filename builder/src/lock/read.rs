@@ -13,6 +13,7 @@ use pip_accel_schema::lock_file::{
 };
 use pip_accel_schema::requirement::excerpt;
 
+use super::encoding::decode;
 use super::error::{IncludeProblem, LockError, Span};
 use super::location::Location;
 use super::options::LockOptions;
@@ -28,23 +29,39 @@ pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// A requirement and where it stands; variables are expanded.
 #[derive(Debug)]
-pub(super) struct RawRequirement {
-    pub(super) requirement: LockRequirement,
-    pub(super) span: Span,
+pub struct RawRequirement {
+    /// What it says.
+    pub requirement: LockRequirement,
+    /// Where.
+    pub span: Span,
 }
 
-/// Everything that the files of a lock hold.
+/// Everything that the files of a lock hold, before any of it has to be pinned or hashed.
 #[derive(Debug, Default)]
-pub(super) struct RawLock {
-    pub(super) requirements: Vec<RawRequirement>,
-    pub(super) constraints: Vec<RawRequirement>,
-    pub(super) builds: Vec<(BuildLock, Span)>,
-    pub(super) options: LockOptions,
-    pub(super) files: Vec<PathBuf>,
-    pub(super) unset_variables: BTreeSet<String>,
+pub struct RawLock {
+    /// Requirements, in the order of the files.
+    pub requirements: Vec<RawRequirement>,
+    /// What stands in constraints, likewise.
+    pub constraints: Vec<RawRequirement>,
+    /// `#: build` blocks.
+    pub builds: Vec<(BuildLock, Span)>,
+    /// Option lines of all files.
+    pub options: LockOptions,
+    /// Every file that was read, the first one first, each as often as it is included.
+    pub files: Vec<PathBuf>,
+    /// Variables that are named but not set; their text stayed as it is.
+    pub unset_variables: BTreeSet<String>,
     /// Digests of the files' bytes, in the order of `files`; and whether a variable is named anywhere.
     pub(super) contents: Vec<ValueDigest>,
     pub(super) names_variables: bool,
+}
+
+/// Reads a file of requirements, with all that it includes, for what its lines say: nothing has to be locked.
+///
+/// # Errors
+/// A file can't be read, or a line of it.
+pub fn read_lines(path: &Path, environment: &Environment<'_>) -> Result<RawLock, LockError> {
+    read_lock(path, read_bytes(path)?, environment)
 }
 
 /// Reads a lock with all that it includes.
@@ -135,7 +152,8 @@ impl Reader<'_> {
                 self.lock.builds.push((build, span));
             }
             LockItem::Option(line, LockOption::Include(name)) => {
-                self.include(&self.expand_later(&name), &span(line), as_constraints)?;
+                // As in pip: what constraints include by `-r` are requirements.
+                self.include(&self.expand_later(&name), &span(line), false)?;
             }
             LockItem::Option(line, LockOption::Constraint(name)) => {
                 self.include(&self.expand_later(&name), &span(line), true)?;
@@ -219,24 +237,6 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
         return Err(LockError::TooLong { path: path.to_owned() });
     }
     Ok(bytes)
-}
-
-pub(crate) fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, LockError> {
-    let encoding = |line| LockError::Encoding { path: path.to_owned(), line };
-    let order: Option<fn([u8; 2]) -> u16> = match bytes.as_slice() {
-        [0xff, 0xfe, ..] => Some(u16::from_le_bytes),
-        [0xfe, 0xff, ..] => Some(u16::from_be_bytes),
-        _ => None,
-    };
-    // What `pip freeze > requirements.txt` writes in PowerShell; pip reads it too.
-    if let Some(order) = order {
-        let units = bytes.chunks(2).map(|pair| order([pair[0], pair.get(1).copied().unwrap_or(0)]));
-        return char::decode_utf16(units).collect::<Result<String, _>>().map_err(|_| encoding(1));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        encoding(good.iter().filter(|byte| **byte == b'\n').count() + 1)
-    })
 }
 
 #[cfg(test)]

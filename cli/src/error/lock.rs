@@ -27,6 +27,7 @@ pub(super) fn failure(error: &LockError) -> Failure {
         }
         LockError::TooLong { .. }
         | LockError::Encoding { .. }
+        | LockError::UnknownEncoding { .. }
         | LockError::Syntax { .. }
         | LockError::Include { .. } => Failure::new(Exit::LockRefused, sentence(error))
             .hint("a lock is a requirements file of pins and hashes; write it anew with the tool that made it"),

@@ -48,7 +48,8 @@ pub(super) fn logical_lines(text: &str) -> Result<Vec<LogicalLine>, LockSyntaxEr
         let continues = line.ends_with('\\');
         check_continuation(number, line, continues)?;
         let (_, pending) = joined.get_or_insert_with(|| (number, String::new()));
-        pending.push_str(line.trim_end_matches('\\'));
+        // As in pip, which takes all of them away once the last one continues the line.
+        pending.push_str(if continues { line.trim_matches('\\') } else { line });
         if pending.len() > LOGICAL_LINE_BYTES_MAX {
             let reason = format!("the line is longer than {LOGICAL_LINE_BYTES_MAX} bytes");
             return Err(LockSyntaxError { line: number, reason });

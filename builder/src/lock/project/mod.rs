@@ -27,9 +27,10 @@ use self::constraint::Range;
 use self::package::{Surroundings, locked};
 pub(super) use self::walk::Project;
 use self::walk::{Beginning, Link, Node};
+use super::encoding::decode_utf8;
 use super::error::{LockError, LockProblem, ProblemKind, Span};
 use super::options::{LockOptions, SourceUrl};
-use super::read::{Environment, content_digest, decode, expand_variables, read_bytes};
+use super::read::{Environment, content_digest, expand_variables, read_bytes};
 use super::{LoadedLock, LockedRequirement};
 use crate::python::marker::Marker;
 
@@ -67,12 +68,12 @@ pub(super) fn load(
     environment: &Environment<'_>,
 ) -> Result<LoadedLock, LockError> {
     let content = content_digest(&bytes);
-    let text = decode(path, bytes)?;
+    let text = decode_utf8(path, bytes)?;
     let beside = match sibling(format, path) {
         None => None,
         Some(file) => {
             let bytes = read_bytes(&file)?;
-            Some((joined(content, &bytes), decode(&file, bytes)?, file))
+            Some((joined(content, &bytes), decode_utf8(&file, bytes)?, file))
         }
     };
     let lock = parse((path, &text), format, beside.as_ref().map(|(_, text, file)| (file.as_path(), text.as_str())))?;

@@ -230,7 +230,8 @@ impl Reader<'_> {
                 // What an input locks of builds is not what it asks for.
                 LockItem::Build(_) => {}
                 LockItem::Option(line, LockOption::Include(name)) => {
-                    self.include(&name, &span(line), is_constraints)?;
+                    // As in pip: what constraints include by `-r` are requirements.
+                    self.include(&name, &span(line), false)?;
                 }
                 LockItem::Option(line, LockOption::Constraint(name)) => self.include(&name, &span(line), true)?,
                 LockItem::Option(line, option) => self.option(option, &span(line))?,
