@@ -22,7 +22,7 @@ use crate::lock::{AllowedFormats, LockedBuild, LockedRequirement, LockedTarget, 
 use crate::python::interpreter::PythonInstallation;
 use crate::realize::engine::{Engine, Purpose};
 use crate::realize::error::{ObtainError, RealizeError};
-use crate::realize::pin::{ChosenKind, Pin, Selection};
+use crate::realize::pin::{ChosenKind, DirectFile, Pin, Selection};
 use crate::realize::place;
 use crate::realize::run;
 use crate::session::Session;
@@ -110,7 +110,7 @@ impl Remake for Remaker<'_> {
             }
             Provenance::Layer { package, version, architecture, sha256 } => {
                 let session = self.session(|_| true, "any")?;
-                let pin = pin(object, *sha256, AllowedFormats { wheels: false, sdists: false });
+                let pin = pin(object, sha256, AllowedFormats { wheels: false, sdists: false }, None);
                 let chosen = ChosenPackage {
                     package: package.clone(),
                     version: version.clone(),
@@ -183,7 +183,13 @@ fn pins(
 ) -> Result<Vec<Pin>, RemakeError> {
     let place = place::recall(&session.store, file_name, sha256);
     let place = place.map_err(|error| RemakeError::NotNow(sentence(&error)))?;
-    let pin = |direct| Pin {
+    let places = place.into_iter().map(Some).chain([None]);
+    Ok(places.map(|place| pin(object, sha256, formats, place)).collect())
+}
+
+/// The object as a lock would pin it, with the place of its file if that is known.
+fn pin(object: &Object, sha256: &Sha256Digest, formats: AllowedFormats, direct: Option<DirectFile>) -> Pin {
+    Pin {
         name: object.name.clone(),
         version: Some(object.version.clone()),
         hashes: vec![*sha256],
@@ -195,8 +201,7 @@ fn pins(
             Provenance::Build { recipe, .. } => recipe.config_settings.clone(),
             Provenance::Source { .. } | Provenance::Wheel { .. } | Provenance::Layer { .. } => ConfigSettings::new(),
         },
-    };
-    Ok(place.into_iter().map(|place| pin(Some(place))).chain([pin(None)]).collect())
+    }
 }
 
 /// Makes the object of the first of the pins whose file can be got; what else fails, fails for good. Where none can, the

@@ -65,7 +65,7 @@ fn look(path: &Path, owned: &BTreeSet<PathBuf>, unowned: &mut BTreeSet<PathBuf>,
     // What is gone meanwhile, or has a name that is no text, is nobody's.
     if *left == 0 || !path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
         // Bytecode belongs to what it was compiled from.
-        if !path.extension().is_some_and(|ending| ending == "pyc") {
+        if path.extension().is_none_or(|ending| ending != "pyc") {
             unowned.insert(path.to_owned());
         }
         return Ok(false);

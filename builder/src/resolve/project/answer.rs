@@ -150,11 +150,14 @@ fn place(name: Option<PackageName>, location: &str, inputs: &ProjectInputs) -> (
     }
 }
 
+/// A package of a lock: its name, its version if it is pinned to one, and what brought it.
+pub type LockedReasons = (PackageName, Option<PackageVersion>, Vec<String>);
+
 /// The packages of a lock as this program, uv or pip-tools write it, with the reasons in its comments (`# via`).
 ///
 /// # Errors
 /// When the text is no requirements file.
-pub fn reasons_of_lock(text: &str) -> Result<Vec<(PackageName, Option<PackageVersion>, Vec<String>)>, LockSyntaxError> {
+pub fn reasons_of_lock(text: &str) -> Result<Vec<LockedReasons>, LockSyntaxError> {
     let mut reasons = reasons(text, &Labels::default());
     let mut found = Vec::new();
     for item in parse(text)? {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
-pub use answer::{ResolvedPin, ResolvedTarget, reasons_of_lock};
+pub use answer::{LockedReasons, ResolvedPin, ResolvedTarget, reasons_of_lock};
 pub use builds::{LockedBuilds, lock_builds};
 pub use error::{FailureKind, InputError, ProjectError};
 pub use inputs::{Place, ProjectInputs, Surroundings};
