@@ -1,5 +1,7 @@
 //! Which requirement brought a package into an environment or a lock.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use pip_accel_builder::environment;
@@ -92,15 +94,16 @@ impl Brought {
             Failure::new(Exit::LockRefused, format!("the lock `{}` does not say why: {reason}", lock.display()))
                 .hint("write it anew: pip-accel lock; or ask an environment that was made from it: --venv DIR")
         };
-        let is_short = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= LOCK_FILE_BYTES_MAX);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) if is_short => text,
-            Ok(_) => return Err(failed("it is longer than any lock".to_owned())),
-            Err(error) => {
-                let text = format!("the lock `{}` can't be read: {error}", lock.display());
-                return Err(Failure::new(Exit::Error, text).hint("name the lock: pip-accel why NAME requirements.lock"));
-            }
+        let unreadable = |error: std::io::Error| {
+            let text = format!("the lock `{}` can't be read: {error}", lock.display());
+            Failure::new(Exit::Error, text).hint("name the lock: pip-accel why NAME requirements.lock")
         };
+        let mut text = String::new();
+        let file = File::open(&path).map_err(unreadable)?;
+        file.take(LOCK_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > LOCK_FILE_BYTES_MAX {
+            return Err(failed("it is longer than any lock".to_owned()));
+        }
         let packages = reasons_of_lock(&text).map_err(|error| failed(error.to_string()))?;
         let mut requirers = Requirers::default();
         for (package, _, reasons) in &packages {
