@@ -242,6 +242,25 @@ fn pkg_resources_namespaces_merge() {
     assert!(std::fs::read_link(env.site_packages().join("declared")).is_err(), "a shared folder must be real");
 }
 
+/// CMake's wheel looks for its programs in the list of its installed files; here is one that does the same.
+#[test]
+fn packages_find_their_own_files() {
+    let env = env();
+    let source = "from importlib.metadata import distribution\n\
+        FOUND = [f.locate() for f in distribution('Finder').files if str(f).startswith('finder/data/')]\n\
+        assert FOUND, 'its data are not listed'\n\
+        TEXT = open(FOUND[0]).read()\n";
+    let finder = WheelBuilder::new("finder", "1.0")
+        .file("finder/__init__.py", source)
+        .file("finder/data/one.txt", "one")
+        .build();
+    env.lock(&[&finder]);
+    env.realize(&[]).success();
+    assert_eq!(env.evaluate("import finder", "finder.TEXT"), "one");
+    assert!(std::fs::read_link(env.site_packages().join("finder/data/one.txt")).is_ok(), "files are links nonetheless");
+    env.verify_clean();
+}
+
 /// E16: two packages with the same file: named, and the result does not depend on their order in the lock.
 #[test]
 fn clashes_are_named_and_independent_of_order() {

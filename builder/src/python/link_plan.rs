@@ -3,6 +3,7 @@
 //! A folder is linked as a whole where it can be. It has to be a real folder, with links inside, when
 //! other packages or installers write into it (namespace packages, `__pycache__` of a real folder, metadata), or when
 //! a library in it looks for others by a path that leaves the link: the loader resolves `$ORIGIN/..` physically.
+//! Where a module looks for its project's files in `RECORD`, all folders are real, since that lists what stands in real ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -81,6 +82,9 @@ pub fn compute(facts: &LinkFacts<'_>) -> Result<LinkPlan, ParseEntryPathError> {
     let declared: BTreeSet<String> = facts.declared_namespaces.iter().map(|name| name.replace('.', "/")).collect();
     mark_namespaces(&site, "", &declared, &mut real);
     mark_escaping_libraries(&site, facts.search_paths, &mut real);
+    if facts.files.iter().any(|file| file.file_trait == FileTrait::AsksForFiles) {
+        mark_all(&site, "", &mut real);
+    }
 
     let mut plan = LinkPlan {
         dist_info: facts.dist_info.to_owned(),
@@ -172,6 +176,15 @@ fn mark_namespaces(folder: &Folder<'_>, path: &str, declared: &BTreeSet<String>,
             mark_namespaces(child, &child_path, declared, real);
             real.insert(child_path);
         }
+    }
+}
+
+/// Marks every folder.
+fn mark_all(folder: &Folder<'_>, path: &str, real: &mut BTreeSet<String>) {
+    for (name, child) in &folder.folders {
+        let child_path = join(path, name);
+        mark_all(child, &child_path, real);
+        real.insert(child_path);
     }
 }
 

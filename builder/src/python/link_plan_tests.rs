@@ -141,6 +141,22 @@ fn old_namespace_packages_are_real() {
 }
 
 #[test]
+fn packages_that_look_for_their_files_have_real_folders() {
+    let mut files = [file("site/tool/__init__.py"), file("site/tool/data/bin/tool")];
+    files[0].file_trait = FileTrait::AsksForFiles;
+    let plan = compute(&LinkFacts {
+        files: &files,
+        dist_info: "x-1.dist-info",
+        entry_points: &[],
+        declared_namespaces: &[],
+        search_paths: &BTreeMap::new(),
+    })
+    .expect("good paths");
+    assert_eq!(listed(&plan).0, ["tool", "tool/data", "tool/data/bin"]);
+    assert_eq!(listed(&plan).1, ["tool/__init__.py", "tool/data/bin/tool"]);
+}
+
+#[test]
 fn namespace_declarations_are_recognised() {
     for good in [
         "__path__ = __import__('pkgutil').extend_path(__path__, __name__)",

@@ -12,6 +12,7 @@ pub(crate) mod loader;
 pub mod marker;
 pub mod metadata;
 pub mod pip_settings;
+pub mod recorded_files;
 pub mod requirement;
 pub mod sdist;
 pub mod version;

@@ -12,6 +12,7 @@ use super::record::{RecordCheck, RecordError, RecordLine};
 use super::{FileTrait, TreeFile, WheelFault};
 use crate::python::elf::ELF_MAGIC;
 use crate::python::link_plan::declares_namespace;
+use crate::python::recorded_files::asks_for_files;
 use crate::python::zip_file::ZipReader;
 
 /// Files up to this length in bytes are held in memory, so that the store can link an equal file instead of writing.
@@ -20,9 +21,18 @@ const SMALL_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of a file's start that are kept to see what it is.
 const START_BYTES: usize = 8;
 
+/// What is looked for in the files.
+#[derive(Clone, Copy)]
+pub(super) struct LookedFor<'a> {
+    /// Name of the wheel's project.
+    pub(super) project: &'a str,
+    /// Paths of the build, if it is a wheel that was built.
+    pub(super) foreign_paths: Option<&'a ForeignPaths>,
+}
+
 /// What a thread uses for one file after the other.
 struct Worker<'a> {
-    foreign_paths: Option<&'a ForeignPaths>,
+    looked_for: LookedFor<'a>,
     reader: ZipReader,
     buffer: Vec<u8>,
     content: Vec<u8>,
@@ -32,10 +42,10 @@ struct Worker<'a> {
 pub(super) fn extract(
     reader: &ZipReader,
     files: &[PlannedFile],
-    (record, foreign_paths): (&HashMap<String, RecordLine>, Option<&ForeignPaths>),
+    (record, looked_for): (&HashMap<String, RecordLine>, LookedFor<'_>),
     tree: &TreeWriter,
 ) -> Result<Vec<TreeFile>, WheelFault> {
-    let worker = || Worker { foreign_paths, reader: reader.clone(), buffer: Vec::new(), content: Vec::new() };
+    let worker = || Worker { looked_for, reader: reader.clone(), buffer: Vec::new(), content: Vec::new() };
     let unpacked: Result<Vec<Option<TreeFile>>, WheelFault> = files
         .par_iter()
         .map_init(worker, |worker, file| worker.unpack(file, record.get(file.member.path.as_str()), tree))
@@ -55,7 +65,7 @@ impl Worker<'_> {
         let executable = file.member.executable || is_script;
         let mut start = [0; START_BYTES];
         let mut start_length = 0;
-        let mut foreign = self.foreign_paths.map(ForeignPaths::search);
+        let mut foreign = self.looked_for.foreign_paths.map(ForeignPaths::search);
         let mut see = |bytes: &[u8]| {
             check.update(bytes);
             if let Some(search) = &mut foreign {
@@ -97,24 +107,29 @@ impl Worker<'_> {
             path: path.clone(),
             size: file.member.size,
             executable,
-            file_trait: file_trait(path.file_name(), is_script, start, &self.content),
+            file_trait: self.file_trait(path.file_name(), is_script, start),
             foreign: foreign.map(Search::finish).unwrap_or_default(),
         }))
     }
 }
 
-fn verify(check: RecordCheck<'_>, file: &PlannedFile) -> Result<(), RecordError> {
-    if check.finish() { Ok(()) } else { Err(RecordError::Mismatch { path: file.member.path.to_string() }) }
+impl Worker<'_> {
+    /// What the file that was read last is.
+    fn file_trait(&self, name: &str, is_script: bool, start: &[u8]) -> FileTrait {
+        if start.starts_with(ELF_MAGIC) {
+            FileTrait::Elf
+        } else if is_script && start.starts_with(b"#!python") {
+            FileTrait::PythonScript
+        } else if name == "__init__.py" && declares_namespace(&self.content) {
+            FileTrait::NamespaceInit
+        } else if name.ends_with(".py") && asks_for_files(&self.content, self.looked_for.project) {
+            FileTrait::AsksForFiles
+        } else {
+            FileTrait::None
+        }
+    }
 }
 
-fn file_trait(name: &str, is_script: bool, start: &[u8], content: &[u8]) -> FileTrait {
-    if start.starts_with(ELF_MAGIC) {
-        FileTrait::Elf
-    } else if is_script && start.starts_with(b"#!python") {
-        FileTrait::PythonScript
-    } else if name == "__init__.py" && declares_namespace(content) {
-        FileTrait::NamespaceInit
-    } else {
-        FileTrait::None
-    }
+fn verify(check: RecordCheck<'_>, file: &PlannedFile) -> Result<(), RecordError> {
+    if check.finish() { Ok(()) } else { Err(RecordError::Mismatch { path: file.member.path.to_string() }) }
 }

@@ -60,6 +60,8 @@ pub enum FileTrait {
     NamespaceInit,
     /// A script that starts with `#!python`.
     PythonScript,
+    /// A module that looks for its project's files in the list of what was installed.
+    AsksForFiles,
 }
 
 /// One file of an unpacked wheel.
@@ -285,7 +287,8 @@ fn unpack(
     // What the list says about itself can't be right.
     record.remove(&format!("{}/RECORD", layout.dist_info));
     layout.compare_with_record(&record, options.refuse_unlisted, &mut warnings)?;
-    let mut files = extract::extract(&reader, &layout.files, (&record, options.foreign_paths), tree)?;
+    let looked_for = extract::LookedFor { project: file_name.name.as_str(), foreign_paths: options.foreign_paths };
+    let mut files = extract::extract(&reader, &layout.files, (&record, looked_for), tree)?;
     files.sort_by(|left, right| left.path.cmp(&right.path));
     let bytes = files.iter().map(|file| file.size).sum();
     let dist_info = layout.dist_info;
