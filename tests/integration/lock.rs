@@ -205,6 +205,23 @@ fn a_universal_lock_has_markers() {
     env.realize(&[]).success().says("1 package: ");
 }
 
+/// What a page of `--find-links` says of its files is in the lock, though the resolver does not tell.
+#[test]
+fn pages_of_links_give_hashes() {
+    let Some((env, server)) = world() else { return };
+    let alone = WheelBuilder::simple("alone", "1.0").build();
+    for file in [&alone, &WheelBuilder::simple("alone", "0.9").build()] {
+        env.add(file);
+    }
+    env.write("requirements.in", format!("--no-index\n--find-links {}\nalone\n", server.find_links_url()));
+    lock(&env, &[]).success();
+    let text = text(&env);
+    assert_eq!(text.matches("--hash=").count(), 1, "{text}");
+    assert!(text.contains(&format!("--hash=sha256:{}", alone.sha256())), "{text}");
+    env.realize(&[]).success();
+    env.python_code("import alone").success();
+}
+
 /// What a day did not know yet is not chosen.
 #[test]
 fn a_day_limits_the_choice() {

@@ -103,15 +103,13 @@ pub(super) fn read(text: &str, inputs: &ProjectInputs, labels: &Labels) -> Resul
         };
         let config_settings = inputs.settings_of(name.as_ref(), location.as_deref());
         let (marker, hashes) = (requirement.marker, requirement.hashes);
-        let mut pin = ResolvedPin { name, target, extras, marker, hashes, config_settings, via };
-        demand(&mut pin, inputs)?;
-        pins.push(pin);
+        pins.push(ResolvedPin { name, target, extras, marker, hashes, config_settings, via });
     }
     Ok(pins)
 }
 
 /// Of a pin's hashes only those that the files of requirements demand themselves.
-fn demand(pin: &mut ResolvedPin, inputs: &ProjectInputs) -> Result<(), ProjectError> {
+pub(super) fn demand(pin: &mut ResolvedPin, inputs: &ProjectInputs) -> Result<(), ProjectError> {
     let Some(demanded) = pin.name.as_ref().and_then(|name| inputs.hashes.get(name)) else { return Ok(()) };
     pin.hashes.retain(|hash| demanded.contains(hash));
     match (&pin.name, pin.hashes.is_empty()) {

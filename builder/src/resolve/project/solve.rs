@@ -1,5 +1,6 @@
 //! The runs of the resolver for one request.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use pip_accel_schema::name::{PackageName, PackageVersion};
 use pip_accel_schema::wheel::WheelFileName;
 use pip_accel_store::Scratch;
 
-use super::answer::{self, ResolvedTarget};
+use super::answer::{self, ResolvedPin, ResolvedTarget};
 use super::error::{FailureKind, ProjectError};
 use super::exchange::{self, Labels};
 use super::explain::explain;
@@ -16,7 +17,9 @@ use super::kept_cache::KeptCache;
 use super::store_links::StoreLinks;
 use super::{Places, ProjectRequest, Resolution};
 use crate::event::Event;
-use crate::index::FindLinks;
+use crate::index::{FindLinks, PublishedFile};
+use crate::lock::describe_file;
+use crate::python::metadata::same_version;
 use crate::realize::engine::{Engine, Purpose, store_error};
 use crate::resolve::access::Access;
 use crate::resolve::build_requirements::CONSTRAINTS;
@@ -33,7 +36,34 @@ pub(super) async fn solve(session: &Arc<Session>, request: &ProjectRequest) -> R
     for warning in &answer.warnings {
         session.report(Event::Warning(warning.clone()));
     }
-    resolution(session, request, answer)
+    let mut pins = answer::read(&answer.text, &request.inputs, &answer.labels)?;
+    if !is_offline(session, request) {
+        add_hashes(session, &mut pins).await?;
+    }
+    pins.iter_mut().try_for_each(|pin| answer::demand(pin, &request.inputs))?;
+    Ok(resolution(session, request, (answer, pins)))
+}
+
+fn is_offline(session: &Session, request: &ProjectRequest) -> bool {
+    session.options.offline || request.places == Places::StoreOnly
+}
+
+/// The hashes that pages give and the resolver does not tell: those of pages that `--find-links` names.
+async fn add_hashes(session: &Arc<Session>, pins: &mut [ResolvedPin]) -> Result<(), ProjectError> {
+    let engine = Engine::new(session, Vec::new(), Purpose::Fetch);
+    for pin in pins.iter_mut().filter(|pin| pin.hashes.is_empty()) {
+        let (Some(name), ResolvedTarget::Release(version)) = (&pin.name, &pin.target) else { continue };
+        let client = engine.client(&uv::pin()).await?;
+        // The resolver has got an answer there; without one now the lock is what it would have been.
+        let Ok(files) = client.project_files(name).await else { continue };
+        let is_of_release = |file: &&PublishedFile| {
+            let (_, told) = describe_file(&file.file_name).unwrap_or_default();
+            told.is_some_and(|told| same_version(told.as_str(), version.as_str()))
+        };
+        let hashes: BTreeSet<_> = files.iter().filter(is_of_release).filter_map(|file| file.sha256).collect();
+        pin.hashes = hashes.into_iter().collect();
+    }
+    Ok(())
 }
 
 /// The resolver's answer for `request` as the text of the file `name`, which decides on its format.
@@ -57,7 +87,7 @@ async fn ask(session: &Arc<Session>, request: &ProjectRequest, name: &str) -> Re
     let engine = Engine::new(session, Vec::new(), Purpose::Fetch);
     let pin = uv::pin();
     let program = uv::program(&engine).await?;
-    let is_offline = session.options.offline || request.places == Places::StoreOnly;
+    let is_offline = is_offline(session, request);
     let mut access = if is_offline {
         Access::without_network(session.options.index.clone())
     } else {
@@ -256,8 +286,7 @@ impl Job<'_> {
     }
 }
 
-fn resolution(session: &Session, request: &ProjectRequest, answer: Answer) -> Result<Resolution, ProjectError> {
-    let pins = answer::read(&answer.text, &request.inputs, &answer.labels)?;
+fn resolution(session: &Session, request: &ProjectRequest, (answer, pins): (Answer, Vec<ResolvedPin>)) -> Resolution {
     let tags = session.tags();
     let is_wheel = |name: &PackageName, version: &PackageVersion| {
         let is_it = |choice: &&uv::Choice| choice.name == *name && choice.version == *version;
@@ -273,12 +302,7 @@ fn resolution(session: &Session, request: &ProjectRequest, answer: Answer) -> Re
             _ => None,
         })
         .collect();
-    Ok(Resolution {
-        pins,
-        option_lines: request.inputs.option_lines.clone(),
-        warnings: answer.warnings,
-        may_need_build,
-    })
+    Resolution { pins, option_lines: request.inputs.option_lines.clone(), warnings: answer.warnings, may_need_build }
 }
 
 /// git takes a repository of another user for a trap unless it is told otherwise; in the sandbox all are of others.
