@@ -30,10 +30,12 @@ pub(super) enum TooNew {
     NumpyDistutils,
     /// A module of wheel: `wheel.bdist_wheel`.
     WheelModule,
+    /// The rules of old CMake releases, which CMake 4 does not follow.
+    CMakePolicy,
 }
 
 /// The rules: each text of a line means the reason if all of its parts are in that line.
-const RULES: [(TooNew, &[&str]); 20] = [
+const RULES: [(TooNew, &[&str]); 21] = [
     (TooNew::PkgResources, &["No module named 'pkg_resources'"]),
     (TooNew::PkgResources, &["No module named pkg_resources"]),
     (TooNew::Use2to3, &["use_2to3 is invalid"]),
@@ -51,6 +53,7 @@ const RULES: [(TooNew, &[&str]); 20] = [
     (TooNew::CythonBuildExt, &["No module named 'Cython."]),
     (TooNew::NumpyDistutils, &["No module named 'numpy.distutils"]),
     (TooNew::WheelModule, &["No module named 'wheel."]),
+    (TooNew::CMakePolicy, &["Compatibility with CMake <", "has been removed"]),
     // Python 2 names without quotes and places.
     (TooNew::SetuptoolsModule, &["ImportError: No module named setuptools."]),
     (TooNew::CythonBuildExt, &["ImportError: No module named Cython."]),
@@ -71,6 +74,7 @@ impl fmt::Display for TooNew {
             Self::CythonBuildExt => "it needs a name or module that Cython has no more",
             Self::NumpyDistutils => "it needs `numpy.distutils`, which numpy has no more",
             Self::WheelModule => "it needs a module that wheel has no more",
+            Self::CMakePolicy => "it is written for a CMake that the one of today does not follow",
         })
     }
 }
@@ -112,6 +116,7 @@ mod tests {
             (TooNew::CythonBuildExt, "ModuleNotFoundError: No module named 'Cython.Distutils.old_build_ext'"),
             (TooNew::NumpyDistutils, "ModuleNotFoundError: No module named 'numpy.distutils'"),
             (TooNew::WheelModule, "ModuleNotFoundError: No module named 'wheel.bdist_wheel'"),
+            (TooNew::CMakePolicy, "  Compatibility with CMake < 3.5 has been removed from CMake."),
             (TooNew::SetuptoolsModule, "ImportError: No module named setuptools.command.x"),
             (TooNew::CythonBuildExt, "ImportError: No module named Cython.Distutils.old_build_ext"),
             (TooNew::SetuptoolsName, "ImportError: cannot import name Feature"),
