@@ -115,7 +115,7 @@ fn realize_makes_an_environment_whole_again() {
         for name in ["-gone-1.0", "-built-1.0"] {
             std::fs::remove_dir_all(object(&env, name, "site")).unwrap();
         }
-        env.realize(&["--link-mode", mode]).success().says("0 from the store, 1 fetched, 1 built");
+        env.realize(&["--link-mode", mode]).success().says("1 from the store, 0 fetched, 1 built");
         env.realize(&["--link-mode", mode]).success().says("nothing to do");
         env.python_code("import gone, built").success();
         env.verify_clean();

@@ -127,6 +127,6 @@ mod tests {
         assert_eq!(shown(&requirers, "ring"), ["ring round"]);
         assert!(shown(&requirers, "self").is_empty() && shown(&requirers, "nowhere").is_empty());
         requirers.roots.insert("tool".to_owned());
-        assert_eq!(shown(&requirers, "library"), ["-r more.in", "tool", "-r requirements.in app"]);
+        assert_eq!(shown(&requirers, "library"), ["tool", "-r more.in", "-r requirements.in app"]);
     }
 }
