@@ -11,9 +11,12 @@ use super::calls::Use;
 use super::notes::Notes;
 use super::root::Root;
 
-/// Calls that may wait to be noted. A build that makes them faster than they are looked at waits for the clerk from then on:
-/// what it can make this process remember has a limit.
-const WAITING_MAX: usize = 8192;
+/// Calls that are handed over together: to wake a thread takes longer than to read a path.
+const TOGETHER: usize = 128;
+
+/// Heaps of calls that may wait to be noted. A build that makes them faster than they are looked at waits for the clerk from
+/// then on: what it can make this process remember has a limit.
+const WAITING_MAX: usize = 64;
 
 /// What the clerk is told.
 enum Word {
@@ -27,7 +30,9 @@ enum Word {
 
 /// The other end of that thread.
 pub(super) struct Clerk {
-    words: SyncSender<Word>,
+    words: SyncSender<Vec<Word>>,
+    /// What is still to be handed over.
+    heap: Vec<Word>,
     is_full: Arc<AtomicBool>,
     work: JoinHandle<FileTrace>,
 }
@@ -39,7 +44,7 @@ impl Clerk {
         let is_full = Arc::new(AtomicBool::new(false));
         let full = Arc::clone(&is_full);
         let work = thread::Builder::new().name("trace-notes".to_owned()).spawn(move || note(notes, &told, &full))?;
-        Ok(Self { words, is_full, work })
+        Ok(Self { words, heap: Vec::with_capacity(TOGETHER), is_full, work })
     }
 
     /// Whether more can be noted.
@@ -48,36 +53,45 @@ impl Clerk {
     }
 
     /// The sandbox's root is this.
-    pub(super) fn root(&self, root: Root) {
+    pub(super) fn root(&mut self, root: Root) {
         self.tell(Word::Root(root));
     }
 
     /// A call names the absolute `path`, not yet resolved.
-    pub(super) fn path(&self, purpose: Use, path: Vec<u8>) {
+    pub(super) fn path(&mut self, purpose: Use, path: Vec<u8>) {
         self.tell(Word::Path(purpose, path));
     }
 
     /// The trace has a gap: something could not be read, or was too much.
-    pub(super) fn gap(&self) {
+    pub(super) fn gap(&mut self) {
         self.tell(Word::Gap);
     }
 
     /// Waits until everything is noted.
-    pub(super) fn finish(self) -> FileTrace {
+    pub(super) fn finish(mut self) -> FileTrace {
+        self.hand_over();
         drop(self.words);
         // A thread that panicked leaves a trace that claims nothing.
         self.work.join().unwrap_or_default()
     }
 
-    fn tell(&self, word: Word) {
+    fn tell(&mut self, word: Word) {
+        self.heap.push(word);
+        if self.heap.len() >= TOGETHER {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        let heap = std::mem::replace(&mut self.heap, Vec::with_capacity(TOGETHER));
         // It ends only when there is nobody left to tell it anything.
-        let _ = self.words.send(word);
+        let _ = self.words.send(heap);
     }
 }
 
-fn note(mut notes: Notes, told: &Receiver<Word>, is_full: &AtomicBool) -> FileTrace {
+fn note(mut notes: Notes, told: &Receiver<Vec<Word>>, is_full: &AtomicBool) -> FileTrace {
     let mut root = None;
-    for word in told {
+    for word in told.iter().flatten() {
         match (word, &root) {
             (Word::Root(given), _) => root = Some(given),
             (Word::Path(purpose, path), Some(root)) => notes.take(root, purpose, path),

@@ -11,6 +11,8 @@ use libc::sock_filter;
 
 /// Longest path the kernel takes, its NUL included (`PATH_MAX`).
 pub(super) const PATH_BYTES_MAX: usize = 4096;
+/// Bytes that are read of a path at first.
+const PATH_BYTES_USUAL: usize = 256;
 /// Smallest page of any architecture: a read that ends at each multiple of it never touches more pages than it must.
 const PAGE_BYTES: usize = 4096;
 /// Room that newer kernels may need for a notification; what is known of one has 80 bytes.
@@ -209,18 +211,31 @@ impl AsFd for Listener {
 pub(super) fn text_at(thread: u32, address: u64) -> Option<Vec<u8>> {
     let thread = libc::pid_t::try_from(thread).ok().filter(|thread| *thread > 0)?;
     let address = usize::try_from(address).ok().filter(|address| *address != 0)?;
-    let mut text = vec![0; PATH_BYTES_MAX];
-    let first = (PAGE_BYTES - address % PAGE_BYTES).min(PATH_BYTES_MAX);
+    let mut buffer = [0; PATH_BYTES_MAX];
+    // Nearly every path is short, and each page that is touched costs the caller time.
+    for length in [PATH_BYTES_USUAL, PATH_BYTES_MAX] {
+        let known = read_at(thread, address, &mut buffer[..length])?;
+        if let Some(end) = memchr::memchr(0, &buffer[..known]) {
+            return Some(buffer[..end].to_vec());
+        }
+        if known < length {
+            break;
+        }
+    }
+    None
+}
+
+/// Reads what is at `address` of a thread's memory into `text`: the number of bytes, fewer where the memory ends.
+fn read_at(thread: libc::pid_t, address: usize, text: &mut [u8]) -> Option<usize> {
+    let first = (PAGE_BYTES - address % PAGE_BYTES).min(text.len());
     let second = address.checked_add(first)?;
     let ours = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: text.len() };
     // In two parts: the text may end on the last page that there is.
     let theirs = [
         libc::iovec { iov_base: ptr::without_provenance_mut(address), iov_len: first },
-        libc::iovec { iov_base: ptr::without_provenance_mut(second), iov_len: PATH_BYTES_MAX - first },
+        libc::iovec { iov_base: ptr::without_provenance_mut(second), iov_len: text.len() - first },
     ];
     // SAFETY: the kernel writes at most `text.len()` bytes into `text`; the other addresses are the other process's.
     let count = unsafe { libc::process_vm_readv(thread, &raw const ours, 1, theirs.as_ptr(), 2, 0) };
-    text.truncate(usize::try_from(count).ok()?);
-    text.truncate(memchr::memchr(0, &text)?);
-    Some(text)
+    usize::try_from(count).ok()
 }
