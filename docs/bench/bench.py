@@ -204,9 +204,13 @@ class Bench:
             self.remove("built", "store-sandbox")
             subprocess.run(["cp", "-a", template, self.path("store-sandbox")], check=True)
 
-        side = lambda *more: (self.ours("built", "--offline", *more, lock=lock), environment, reset)
-        self.pair("one build (%s), sandbox / none" % SANDBOX_SDIST, side(), side("--no-sandbox"),
-                  Goal(1 / 1.05, extra_milliseconds=50))
+        def side(*more, **variables):
+            return self.ours("built", "--offline", *more, lock=lock), dict(environment, **variables), reset
+
+        without = side("--no-sandbox")
+        goal = Goal(1 / 1.05, extra_milliseconds=50)
+        self.pair("one build (%s), sandbox / none" % SANDBOX_SDIST, side(PIP_ACCEL_TRACE="false"), without, goal)
+        self.pair("the same, sandbox and file trace / none", side(), without, goal)
 
     def store(self):
         self.figures.extend(store.measure(self))
