@@ -101,7 +101,7 @@ pub enum Command {
     Index(IndexArgs),
     /// Say what an object is, from what, how large, and who refers to it
     Show(ShowArgs),
-    /// Say what keeps an object
+    /// Say what keeps an object, or which requirement brought a package
     Why(WhyArgs),
     /// Say why a release would be built: what differs from the nearest build that the store has
     WhyRebuild(WhyRebuildArgs),

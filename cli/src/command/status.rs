@@ -157,7 +157,12 @@ impl Seen<'_> {
                 let release = |package: &EnvironmentPackage| format!("{}=={}", package.name, package.version);
                 packages.iter().map(release).collect::<Vec<_>>().join(" ")
             }
-            _ => "-r requirements.txt".to_owned(),
+            _ => {
+                return format!(
+                    "make it whole again: the `pip-accel install --venv {}` that made it, with --force-reinstall",
+                    self.destination.display()
+                );
+            }
         };
         format!(
             "make it whole again: pip-accel install --venv {} --force-reinstall {names}",

@@ -144,6 +144,14 @@ impl Place {
                 Ok(Counts { packages, from_store, fetched, built })
             }
             Self::Scheme { scheme, is_own } => {
+                let is_silent = words.last("root-user-action") == Some("ignore");
+                if *is_own && context.host.is_root && !is_silent && asked.destination == Destination::Target {
+                    context.ui.warn(&format!(
+                        "root installs into `{}`, which is the interpreter's own and not a virtualenv's; \
+                         --venv DIR keeps projects apart",
+                        scheme.purelib.display()
+                    ));
+                }
                 let request = SchemeRequest {
                     scheme: (**scheme).clone(),
                     keep_installed: asked.ignore_installed,
@@ -156,13 +164,6 @@ impl Place {
                 }
                 if !words.has("no-warn-script-location") {
                     warn_of_path(context, scheme, &report);
-                }
-                let is_silent = words.last("root-user-action") == Some("ignore");
-                if *is_own && context.host.is_root && !is_silent && asked.destination == Destination::Target {
-                    context.ui.warn(
-                        "this was installed by root beside what the system's package manager installs; \
-                         a virtualenv keeps them apart (--venv DIR)",
-                    );
                 }
                 Ok(counts(&report))
             }

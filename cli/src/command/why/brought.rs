@@ -146,7 +146,7 @@ impl Brought {
             ui.data(&format!("  {} → {last}", steps.join(" → ")));
         }
         if self.ways.is_empty() && !self.is_asked_for {
-            ui.data("  nothing requires it");
+            ui.data("  no other package requires it");
         }
     }
 }
