@@ -61,6 +61,16 @@ done
 for python in "${pythons[@]}"; do
     check "15 sdists on $python" realize "$here/sdists.lock" "$python"
 done
+# Its own resolver is a program that says it needs a newer Python.
+old_python() {
+    local python=$1 lock=$work/old.lock
+    printf 'markupsafe==1.1.1 --hash=sha256:29872e92839765e546828bb7754a68c418d927cd064fd4708fab9fe9c8bb116b\n' >"$lock"
+    env -u PIP_ACCEL_UV PIP_ACCEL_STORE="$work/store-old" "$program" realize "$lock" --python "$python" --venv "$work/old" || return 1
+    "$work/old/bin/python" -c 'import markupsafe._speedups'
+}
+for python in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/{2.7,3.6,3.7}.*/bin/python; do
+    [ ! -x "$python" ] || check "an sdist with the pinned resolver on $python" old_python "$python"
+done
 check "the example lock" realize "$here/../../docs/demo/requirements.lock" "$(command -v python3)"
 if [ -x "${PIP_ACCEL_TEST_UV:-}" ] && compgen -G "${PIP_ACCEL_TEST_WHEELS:-}/pip-*.whl" > /dev/null; then
     check "locks and environments beside those of uv and pip" python3 "$here/differential.py" "$program"

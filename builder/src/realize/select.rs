@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pip_accel_schema::digest::Sha256Digest;
 use pip_accel_schema::manifest::Provenance;
+use pip_accel_schema::wheel::TagSet;
 use pip_accel_store::Object;
 
 use super::engine::{Engine, store_error};
@@ -11,6 +12,7 @@ use super::error::ObtainError;
 use super::pin::{ChosenKind, DirectFile, Pin, PinKey, Selection};
 use super::profile::Activity;
 use crate::index::{self, ChoiceRequest, DownloadError, FileOrigin, PublishedFile, choose};
+use crate::resolve::chosen_for;
 use crate::session::Session;
 
 /// Namespace of the remembered selections.
@@ -166,14 +168,17 @@ impl Engine {
             return Ok((self.selection(pin, file, kind_of(&direct.file_name))?, file.clone(), Vec::new()));
         }
         let version = pin.label_version();
+        let interpreter = &self.session.python.interpreter;
+        let other = chosen_for(pin, interpreter);
+        let other_tags = other.as_ref().map(TagSet::for_interpreter);
         let request = ChoiceRequest {
             name: &pin.name,
             version: &version,
             hashes: &pin.hashes,
-            tags: self.session.tags(),
+            tags: other_tags.as_ref().unwrap_or_else(|| self.session.tags()),
             allow_wheel: pin.formats.wheels,
             allow_sdist: pin.formats.sdists,
-            python_version: self.session.python.interpreter.version,
+            python_version: other.as_ref().unwrap_or(interpreter).version,
         };
         let choice = choose(files, &request)
             .map_err(|source| ObtainError::Choice { pin: pin.to_string(), source: Arc::new(source) })?;

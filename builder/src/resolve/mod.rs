@@ -9,6 +9,8 @@ mod input;
 pub mod project;
 mod uv;
 
+pub(crate) use uv::chosen_for;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin as Pinned;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use pip_accel_schema::config_settings::ConfigSettings;
 use pip_accel_schema::digest::Sha256Digest;
-use pip_accel_schema::interpreter::Interpreter;
+use pip_accel_schema::interpreter::{Implementation, Interpreter, PythonVersion};
 use pip_accel_schema::link_plan::SCRIPTS_FOLDER;
 use pip_accel_schema::name::{PackageName, PackageVersion};
 
@@ -400,6 +400,18 @@ pub(super) fn pin() -> Pin {
         formats: AllowedFormats { wheels: true, sdists: false },
         config_settings: ConfigSettings::new(),
     }
+}
+
+/// The interpreter for which the resolver's file is chosen: it is a program of its own, and runs beside Pythons that its
+/// wheel, made for scripts of Python to start it, does not know.
+pub(crate) fn chosen_for(pin: &Pin, interpreter: &Interpreter) -> Option<Interpreter> {
+    let is_resolver = pin.name.as_str() == "uv" && pin.hashes == pinned_hashes();
+    let oldest = PythonVersion { major: 3, minor: 8, micro: 0 };
+    (is_resolver && interpreter.version < oldest).then(|| Interpreter {
+        version: oldest,
+        implementation: Implementation::CPython,
+        ..interpreter.clone()
+    })
 }
 
 fn pinned_hashes() -> Vec<Sha256Digest> {
